@@ -1,0 +1,294 @@
+"""What is said over HTTP, WebSocket and unix socket: the same messages through every door.
+
+Requests refuse fields that they do not know; answers and notices ignore them, so that either side may be the newer.
+Sizes are in GB (GiB, 2**30 bytes), durations in seconds, ``*_at`` is wall time as seconds since 1970.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = [
+    "AttachRequest", "DeviceInfo", "DeviceRef", "DeviceReportItem", "DeviceReportRequest", "DevicesAnswer",
+    "DrainRequest", "EventInfo", "EventsAnswer", "ForeignInfo", "Hello", "HoldingItem", "LeaseInfo", "LeaseRequest",
+    "LeasesAnswer", "Notice", "ProcessItem", "ReportAnswer", "SessionAnswer", "SessionInfo", "SessionRequest",
+    "SessionsAnswer", "StatusAnswer", "SyncRequest", "WaitingInfo",
+]  # fmt: skip
+
+PROTOCOL = 1
+"""The version of the handshake and framing; what may be said grows without changing it."""
+
+
+class Hello(msgspec.Struct, kw_only=True):
+    """The first message of a WebSocket, from either side."""
+
+    protocol: int = PROTOCOL
+    version: str
+    role: str
+    features: list[str] = []
+    epoch: int | None = None
+
+
+class SessionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Register one process.  ``session_id`` asks for a session that was open before, after a reconnect."""
+
+    service: str
+    session_id: str | None = None
+    host_id: str | None = None
+    host_name: str | None = None
+    pid: int | None = None
+    pid_start: int | None = None
+    ttl_s: float | None = None
+
+
+class SessionAnswer(msgspec.Struct, kw_only=True):
+    """A session is open; it must be renewed well within ``ttl_s``."""
+
+    session_id: str
+    ttl_s: float
+    epoch: int
+
+
+class LeaseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Ask for memory.  Sizes are per device of a gang (``gpus`` > 1)."""
+
+    service: str
+    vram_gb: float | Literal["auto"]
+    request_id: str | None = None
+    session_id: str | None = None
+    ttl_s: float | None = None
+    task_type: str = ""
+    model: str | None = None
+    priority: int | str | None = None
+    peak_gb: float | None = None
+    residue_gb: float | None = None
+    gpus: int = 1
+    host: str | None = None
+    device: str | int | list[str | int] | None = None
+    requires: list[str] = []
+    evictable: bool = False
+    max_wait_s: float | None = None
+    traceparent: str | None = None
+
+
+class DeviceRef(msgspec.Struct, kw_only=True):
+    """A device that a lease is on."""
+
+    uuid: str
+    name: str
+    host: str
+    index: int
+
+
+class WaitingInfo(msgspec.Struct, kw_only=True):
+    """Why a lease waits: the rule, the device nearest to fitting, and the leases that come first."""
+
+    rule: str
+    device: str | None
+    needs_gb: float
+    free_gb: float
+    behind: list[str]
+    eta_s: float | None
+
+
+class LeaseInfo(msgspec.Struct, kw_only=True):
+    """A lease as it reads."""
+
+    id: str
+    state: str
+    outcome: str | None = None
+    token: int | None
+    service: str
+    task_type: str
+    model: str | None
+    priority: int
+    vram_gb: float
+    charge_gb: float
+    devices: list[DeviceRef]
+    position: int | None
+    waiting_for: WaitingInfo | None
+    evictable: bool
+    local: bool = False
+    adopted: bool = False
+    load_overdue: bool = False
+    request_id: str
+    session_id: str | None
+    created_at: float
+    granted_at: float | None
+    expires_at: float | None
+    env: dict[str, str] = {}
+
+
+class LeasesAnswer(msgspec.Struct, kw_only=True):
+    """Leases, in the order in which they are or will be served."""
+
+    leases: list[LeaseInfo]
+
+
+class AttachRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Name a process that uses a lease's memory; the start time guards against ids that are used again."""
+
+    pid: int
+    pid_start: int | None = None
+
+
+class HoldingItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One lease as its holder knows it."""
+
+    request_id: str
+    id: str | None = None
+    state: str = "active"
+    devices: list[str] = []
+    vram_gb: float = 0.0
+    residue_gb: float | None = None
+    local: bool = False
+    service: str = ""
+    task_type: str = ""
+    model: str | None = None
+    priority: int | None = None
+
+
+class SyncRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All that a session holds and wants; what it does not name ends."""
+
+    leases: list[HoldingItem]
+
+
+class ProcessItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A process that the driver names on a device."""
+
+    pid: int
+    pid_start: int | None = None
+    name: str = ""
+    used_bytes: int | None = None
+    ancestors: list[tuple[int, int | None]] = []
+
+
+class DeviceReportItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One device as an observer sees it; sizes in bytes, since they are measured."""
+
+    uuid: str
+    name: str
+    index: int = 0
+    total_bytes: int = 0
+    reserve_bytes: int = 0
+    has_driver: bool = True
+    capabilities: list[str] = []
+    used_bytes: int | None = None
+    free_bytes: int | None = None
+    processes: list[ProcessItem] = []
+    age_s: float = 0.0
+    error: str | None = None
+
+
+class DeviceReportRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An observer's look at all devices of its host."""
+
+    host_id: str
+    host_name: str
+    devices: list[DeviceReportItem]
+
+
+class ReportAnswer(msgspec.Struct, kw_only=True):
+    """The report was taken in."""
+
+    devices: int
+
+
+class ForeignInfo(msgspec.Struct, kw_only=True):
+    """A process that no lease accounts for."""
+
+    pid: int
+    name: str
+    used_gb: float | None
+
+
+class DeviceInfo(msgspec.Struct, kw_only=True):
+    """A device as it reads; ``free_gb`` is what could be granted now, ``blind`` says why nothing can."""
+
+    uuid: str
+    name: str
+    host: str
+    host_id: str
+    index: int
+    total_gb: float
+    charged_gb: float
+    foreign_gb: float
+    reserve_gb: float
+    free_gb: float
+    used_gb: float | None
+    sample_age_s: float | None
+    has_driver: bool
+    blind: str | None
+    draining: bool
+    over_committed: bool
+    loading: str | None
+    capabilities: list[str]
+    leases: list[str]
+    foreign: list[ForeignInfo]
+
+
+class DevicesAnswer(msgspec.Struct, kw_only=True):
+    """All devices ever reported."""
+
+    devices: list[DeviceInfo]
+
+
+class SessionInfo(msgspec.Struct, kw_only=True):
+    """A session as it reads."""
+
+    id: str
+    service: str
+    host: str | None
+    pid: int | None
+    ttl_s: float
+    expires_in_s: float
+    leases: list[str]
+
+
+class SessionsAnswer(msgspec.Struct, kw_only=True):
+    """All open sessions."""
+
+    sessions: list[SessionInfo]
+
+
+class DrainRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Grant nothing new on a device, for a time or until told otherwise."""
+
+    for_s: float | None = None
+
+
+class StatusAnswer(msgspec.Struct, kw_only=True):
+    """The whole picture."""
+
+    version: str
+    ledger_id: str
+    epoch: int
+    seq: int
+    queued: int
+    devices: list[DeviceInfo]
+    leases: list[LeaseInfo]
+    sessions: list[SessionInfo]
+
+
+class EventInfo(msgspec.Struct, kw_only=True):
+    """One journaled event: its sequence number, when it happened, and what it was."""
+
+    seq: int
+    at: float
+    event: dict[str, Any]
+
+
+class EventsAnswer(msgspec.Struct, kw_only=True):
+    """Events in order.  ``next_since`` asks for what follows."""
+
+    events: list[EventInfo]
+    next_since: int
+
+
+class Notice(msgspec.Struct, kw_only=True):
+    """Something that a session must hear: granted, lost (with the lease), stopping."""
+
+    notice: str
+    seq: int
+    lease: LeaseInfo | None = None
