@@ -1,0 +1,27 @@
+"""Devices and what they can do: profiles by name, and readers of NVIDIA, host and declared devices."""
+
+from cf_orch.gpus.declared import DeclaredReader, DeviceSpec, parse_device
+from cf_orch.gpus.host import HostIdentity, HostMemoryReader, host_identity
+from cf_orch.gpus.nvml import NvmlReader, NvmlUnavailable
+from cf_orch.gpus.processes import ProcFs
+from cf_orch.gpus.profiles import GpuProfile, UnknownGpuError, capabilities_of, get_gpu_profile
+from cf_orch.gpus.samples import DeviceKind, DeviceSample, GpuProcess
+
+__all__ = [
+    "DeclaredReader",
+    "DeviceKind",
+    "DeviceSample",
+    "DeviceSpec",
+    "GpuProcess",
+    "GpuProfile",
+    "HostIdentity",
+    "HostMemoryReader",
+    "NvmlReader",
+    "NvmlUnavailable",
+    "ProcFs",
+    "UnknownGpuError",
+    "capabilities_of",
+    "get_gpu_profile",
+    "host_identity",
+    "parse_device",
+]
