@@ -1,0 +1,412 @@
+"""Events into state: the only code that changes the books, live and in replay alike.
+
+Each function takes the books, one event and ``now``; none of them decides anything.  Deadlines are set from ``now``,
+so a replay must be followed by :class:`~cf_orch.ledger.events.Restarted`, which sets them all anew.
+"""
+
+from collections import deque
+from typing import assert_never
+
+from cf_orch.ledger import events as e
+from cf_orch.ledger.attribution import Claim, attribute
+from cf_orch.ledger.books import Books
+from cf_orch.ledger.records import Device, Lease, Session
+from cf_orch.ledger.settings import PRIORITIES
+from cf_orch.ledger.states import Outcome, State, next_state
+from cf_orch.ledger.timers import Timer
+
+__all__ = ["apply", "next_class"]
+
+HOLD_TIMES_KEPT = 20
+
+
+def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a kind of event
+    """Change the books by one event."""
+    if event.durable:
+        books.seq += 1
+    match event:
+        case e.Founded():
+            books.ledger_id = event.ledger_id
+        case e.Restarted():
+            _restarted(books, now)
+        case e.SessionOpened():
+            _session_opened(books, event, now)
+        case e.SessionRenewed():
+            _renew(books, books.sessions[event.session_id], now)
+        case e.SessionEnded():
+            del books.sessions[event.session_id]
+        case e.Synced():
+            books.sessions[event.session_id].may_adopt = False
+        case e.DeviceSeen():
+            _device_seen(books, event)
+        case e.DrainBegun() | e.DrainEnded():
+            _drain(books, event, now)
+        case e.Sampled():
+            _sampled(books, event)
+        case e.Requested():
+            _requested(books, event, now)
+        case e.CancelNoted():
+            _cancel_noted(books, event, now)
+        case e.CancelForgotten():
+            books.cancelled.discard((event.caller, event.request_id))
+        case e.Forgotten():
+            _forgotten(books, event)
+        case e.Granted():
+            _granted(books, event, now)
+        case e.Adopted():
+            _adopted(books, event, now)
+        case e.Aged():
+            _aged(books, event, now)
+        case e.Cut() | e.Rejoined():
+            _connection(books, event, now)
+        case e.LeaseRenewed():
+            _renew_lease(books, books.leases[event.lease_id], now)
+        case e.Attached():
+            books.leases[event.lease_id].pids += ((event.pid, event.pid_start),)
+        case e.Loaded() | e.LoadOverdue():
+            _loaded(books, event, now)
+        case e.Idled():
+            _step(books.leases[event.lease_id], "idled", now)
+        case e.Busied():
+            _step(books.leases[event.lease_id], "busied", now)
+        case e.Closing():
+            _closing(books, event, now)
+        case e.Leaked():
+            books.devices[event.uuid].foreign_bytes += event.leaked_bytes
+        case e.Ended():
+            _ended(books, event, now)
+        case _:
+            assert_never(event)
+
+
+def _step(lease: Lease, event: str, now: float) -> None:
+    lease.state = next_state(lease.id, lease.state, event)
+    lease.state_since = now
+
+
+# --- sessions
+
+
+def _session_opened(books: Books, event: e.SessionOpened, now: float) -> None:
+    session = Session(
+        id=event.session_id,
+        service=event.service,
+        host_id=event.host_id,
+        host_name=event.host_name,
+        pid=event.pid,
+        pid_start=event.pid_start,
+        ttl_s=event.ttl_s,
+    )
+    books.sessions[session.id] = session
+    _renew(books, session, now)
+    books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)
+
+
+def _renew(books: Books, session: Session, now: float) -> None:
+    session.expires_at = now + session.ttl_s * books.settings.grace_factor
+
+
+def _renew_lease(books: Books, lease: Lease, now: float) -> None:
+    if lease.ttl_s is not None:
+        lease.expires_at = now + lease.ttl_s * books.settings.grace_factor
+
+
+# --- devices
+
+
+def _device_seen(books: Books, event: e.DeviceSeen) -> None:
+    device = books.devices.get(event.uuid)
+    if device is None:
+        device = books.devices[event.uuid] = Device(
+            uuid=event.uuid,
+            name=event.name,
+            host_id=event.host_id,
+            host_name=event.host_name,
+            index=event.index,
+            total_bytes=event.total_bytes,
+        )
+    for field in event.__struct_fields__[1:]:
+        setattr(device, field, getattr(event, field))
+    books.queue.devices_changed()
+
+
+def _drain(books: Books, event: e.DrainBegun | e.DrainEnded, now: float) -> None:
+    device = books.devices[event.uuid]
+    device.draining = isinstance(event, e.DrainBegun)
+    device.drain_for_s = event.for_s if isinstance(event, e.DrainBegun) else None
+    _arm_drain(books, device, now)
+
+
+def _arm_drain(books: Books, device: Device, now: float) -> None:
+    device.drain_ends_at = None
+    if device.drain_for_s is not None:
+        device.drain_ends_at = now + device.drain_for_s
+        books.timers.at(device.drain_ends_at, Timer.DRAIN_ENDS, device.uuid)
+
+
+def _sampled(books: Books, event: e.Sampled) -> None:
+    device, sample = books.devices[event.uuid], event.sample
+    device.sample = sample
+    if sample.error is not None:
+        return
+    leases = books.held_on(device)
+    account = attribute(sample, [_claim(books, lease, device) for lease in leases], device.floor_bytes)
+    device.foreign_bytes = account.foreign_bytes
+    device.foreign_processes = account.foreign_processes
+    device.floor_bytes = account.floor_bytes
+    for lease in leases:
+        seen = account.seen_bytes[lease.id]
+        lease.seen[device.uuid], before = seen, lease.seen.get(device.uuid, 0)
+        due = lease.due_bytes(device.uuid)
+        if sample.taken_at <= lease.state_since:  # it looked before the memory could have come back
+            due = max(due, lease.charges[device.uuid])
+        lease.seen[device.uuid] = before
+        books.charge(lease, device, due, seen)
+
+
+def _claim(books: Books, lease: Lease, device: Device) -> Claim:
+    return Claim(
+        lease_id=lease.id,
+        token=lease.token or 0,
+        pids=books.pids_of(lease, device),
+        promised_bytes=lease.slot.need_bytes,
+        closing=lease.state is State.CLOSING,
+    )
+
+
+# --- waiting
+
+
+def _requested(books: Books, event: e.Requested, now: float) -> None:
+    lease = Lease(
+        id=event.lease_id,
+        slot=event.slot,
+        request_id=event.request_id,
+        caller=event.caller,
+        session_id=event.session_id,
+        host_id=event.host_id,
+        ttl_s=event.ttl_s,
+        place=event.place,
+        requested_unix_s=event.unix_s,
+        priority=event.slot.priority,
+        state_since=now,
+    )
+    _register(books, lease)
+    _arm_waiter(books, lease, now)
+    _arm_lease(books, lease, now)
+    books.queue.join(lease)
+    books.queue.line_up(lease)
+
+
+def _register(books: Books, lease: Lease) -> None:
+    books.leases[lease.id] = lease
+    books.requests[lease.caller, lease.request_id] = lease.id
+    if lease.session_id is not None:
+        session = books.sessions[lease.session_id]
+        session.leases.add(lease.id)
+        if session.pid is not None:
+            lease.pids = ((session.pid, session.pid_start),)
+
+
+def _arm_lease(books: Books, lease: Lease, now: float) -> None:
+    _renew_lease(books, lease, now)
+    if lease.expires_at is not None:
+        books.timers.at(lease.expires_at, Timer.LEASE_EXPIRES, lease.id)
+
+
+def _arm_waiter(books: Books, lease: Lease, now: float) -> None:
+    if lease.slot.max_wait_s is not None:
+        lease.waits_until = now + lease.slot.max_wait_s
+        books.timers.at(lease.waits_until, Timer.WAIT_ENDS, lease.id)
+    _arm_aging(books, lease, now)
+
+
+def _arm_aging(books: Books, lease: Lease, now: float) -> None:
+    lease.ages_at = None
+    if books.settings.aging_s is not None and next_class(lease.priority) is not None:
+        lease.ages_at = now + books.settings.aging_s
+        books.timers.at(lease.ages_at, Timer.AGES, lease.id)
+
+
+def next_class(priority: int) -> int | None:
+    """Return the class that aging leads to, or None at the top: never to interactive or above."""
+    above = (value for value in PRIORITIES.values() if priority < value < PRIORITIES["interactive"])
+    return min(above, default=None)
+
+
+def _aged(books: Books, event: e.Aged, now: float) -> None:
+    lease = books.leases[event.lease_id]
+    if books.is_waiting(lease):
+        books.queue.step_out(lease)
+    books.queue.leave(lease)
+    lease.priority = event.priority
+    books.queue.join(lease)
+    if books.is_waiting(lease):
+        books.queue.line_up(lease)
+    _arm_aging(books, lease, now)
+
+
+def _connection(books: Books, event: e.Cut | e.Rejoined, now: float) -> None:
+    lease = books.leases[event.lease_id]
+    if isinstance(event, e.Cut):
+        books.queue.step_out(lease)
+        lease.cut_until = now + books.settings.reconnect_s
+        books.timers.at(lease.cut_until, Timer.CUT_ENDS, lease.id)
+    else:
+        lease.cut_until = None
+        books.queue.line_up(lease)
+
+
+def _leave_queue(books: Books, lease: Lease) -> None:
+    if books.is_waiting(lease):
+        books.queue.step_out(lease)
+    books.queue.leave(lease)
+    lease.waits_until = lease.ages_at = lease.cut_until = None
+
+
+def _cancel_noted(books: Books, event: e.CancelNoted, now: float) -> None:
+    books.cancelled.add((event.caller, event.request_id))
+    books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, f"{event.caller}\n{event.request_id}")
+
+
+# --- holding
+
+
+def _granted(books: Books, event: e.Granted, now: float) -> None:
+    lease = books.leases[event.lease_id]
+    _leave_queue(books, lease)
+    _step(lease, "granted_loading" if event.loading else "granted_active", now)
+    lease.granted_unix_s = event.unix_s
+    _hold(books, lease, event.token, event.devices, now)
+    _arm_load(books, lease, now)
+    _arm_lease(books, lease, now)
+
+
+def _adopted(books: Books, event: e.Adopted, now: float) -> None:
+    lease = Lease(
+        id=event.lease_id,
+        slot=event.slot,
+        request_id=event.request_id,
+        caller=event.caller,
+        session_id=event.session_id,
+        host_id=event.host_id,
+        ttl_s=None,
+        place=event.place,
+        requested_unix_s=event.unix_s,
+        granted_unix_s=event.unix_s,
+        priority=event.slot.priority,
+        state=State.ACTIVE,
+        state_since=now,
+        adopted=True,
+    )
+    _register(books, lease)
+    _hold(books, lease, event.token, event.devices, now)
+
+
+def _hold(books: Books, lease: Lease, token: int, devices: tuple[str, ...], now: float) -> None:
+    lease.token, lease.devices, lease.held_since = token, devices, now
+    service = lease.slot.service
+    books.held_bytes[service] = books.held_bytes.get(service, 0) + lease.full_bytes
+    for uuid in devices:
+        device = books.devices[uuid]
+        device.holders.add(lease.id)
+        books.charge(lease, device, lease.due_bytes(uuid), 0)
+
+
+def _arm_load(books: Books, lease: Lease, now: float) -> None:
+    if lease.state is State.LOADING and not lease.load_overdue:
+        books.timers.at(now + books.settings.load_timeout_s, Timer.LOAD_ENDS, lease.id)
+        for uuid in lease.devices:
+            books.devices[uuid].window = lease.id
+
+
+def _loaded(books: Books, event: e.Loaded | e.LoadOverdue, now: float) -> None:
+    lease = books.leases[event.lease_id]
+    books.close_window(lease)
+    lease.load_overdue = isinstance(event, e.LoadOverdue)
+    if isinstance(event, e.Loaded):
+        _step(lease, "loaded", now)
+        _settle_driverless(books, lease)
+
+
+def _settle_driverless(books: Books, lease: Lease) -> None:
+    """Where no driver will ever show the bytes gone, they are gone at once."""
+    for uuid in lease.devices:
+        device = books.devices[uuid]
+        if not device.has_driver:
+            books.charge(lease, device, lease.due_bytes(uuid), 0)
+
+
+def _closing(books: Books, event: e.Closing, now: float) -> None:
+    lease = books.leases[event.lease_id]
+    books.close_window(lease)
+    _step(lease, "closing", now)
+    lease.outcome = event.outcome
+    if event.outcome is Outcome.RELEASED and lease.held_since is not None:
+        times = books.hold_times_s.setdefault(lease.slot.service, deque(maxlen=HOLD_TIMES_KEPT))
+        times.append(now - lease.held_since)
+    _settle_driverless(books, lease)
+    _arm_reclaim(books, lease, now)
+
+
+def _arm_reclaim(books: Books, lease: Lease, now: float) -> None:
+    if lease.state is State.CLOSING:
+        books.timers.at(now + books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
+
+
+def _ended(books: Books, event: e.Ended, now: float) -> None:
+    lease = books.leases.pop(event.lease_id)
+    if lease.state is State.QUEUED:
+        _leave_queue(books, lease)
+    else:
+        books.uncharge(lease)
+        books.held_bytes[lease.slot.service] -= lease.full_bytes
+    _step(lease, "ended", now)
+    lease.outcome = event.outcome
+    if lease.session_id in books.sessions:
+        books.sessions[lease.session_id].leases.discard(lease.id)
+    books.ended[lease.id] = lease
+    books.timers.at(now + books.settings.remember_s, Timer.FORGET, lease.id)
+
+
+def _forgotten(books: Books, event: e.Forgotten) -> None:
+    lease = books.ended.pop(event.lease_id)
+    key = (lease.caller, lease.request_id)
+    if books.requests.get(key) == lease.id:
+        del books.requests[key]
+
+
+# --- restart
+
+
+def _restarted(books: Books, now: float) -> None:
+    """Give every deadline its full time from now; what was idle counts as busy; what was seen is stale."""
+    books.timers.clear()
+    for session in books.sessions.values():
+        session.may_adopt = True
+        _renew(books, session, now)
+        books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)
+    for device in books.devices.values():
+        device.sample = None
+        _arm_drain(books, device, now)
+    for lease in books.leases.values():
+        _restart_lease(books, lease, now)
+    for lease in books.ended.values():
+        books.timers.at(now + books.settings.remember_s, Timer.FORGET, lease.id)
+    for caller, request_id in books.cancelled:
+        books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, f"{caller}\n{request_id}")
+
+
+def _restart_lease(books: Books, lease: Lease, now: float) -> None:
+    lease.state_since = now
+    lease.held_since = None
+    _arm_lease(books, lease, now)
+    if lease.state is State.IDLE:
+        _step(lease, "busied", now)
+    elif lease.state is State.QUEUED:
+        if lease.cut_until is not None:
+            lease.cut_until = None
+            books.queue.line_up(lease)
+        _arm_waiter(books, lease, now)
+    _arm_load(books, lease, now)
+    _arm_reclaim(books, lease, now)

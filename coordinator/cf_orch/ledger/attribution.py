@@ -1,0 +1,94 @@
+"""Whose bytes the driver shows: a pure function of one sample and of the leases on the device.
+
+1. A process that has bytes is matched with the leases that name it or one of its ancestors, by id and start time.
+   Its bytes fill those leases in order of their tokens, closing ones last, each up to its promise; what is left over
+   is over-use of the newest that is not closing.
+2. What no lease claimed by process is unclaimed.  Leases without known processes, leases of which a process is
+   listed without its bytes, and all leases where no process is listed with bytes, are given the growth of the
+   unclaimed bytes over their floor: the last value seen while no such lease was charged.  Oldest first, each at
+   most its promise.
+3. The rest is foreign use.
+
+While the floor is not known (after a restart) no growth can be told from foreign use, and all that is unclaimed
+counts as foreign: rather counted twice than granted twice.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cf_orch.ledger.records import Pid, Process, Sample
+
+__all__ = ["Account", "Claim", "attribute"]
+
+
+class Claim(NamedTuple):
+    """What a lease brings to the sharing-out: its processes on this host and its promise here."""
+
+    lease_id: str
+    token: int
+    pids: tuple[Pid, ...]
+    promised_bytes: int
+    closing: bool
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Order of filling: those that still use their memory first, oldest first."""
+        return self.closing, self.token
+
+    def owns(self, process: Process) -> bool:
+        """Tell whether a process, or one of its ancestors, is the lease's; an unknown start time matches any."""
+        family = ((process.pid, process.pid_start), *process.ancestors)
+        return any(
+            pid == other and (start is None or other_start is None or start == other_start)
+            for pid, start in self.pids
+            for other, other_start in family
+        )
+
+
+class Account(NamedTuple):
+    """The outcome: bytes by lease, what is foreign, and the floor to give to the next sample."""
+
+    seen_bytes: dict[str, int]
+    foreign_bytes: int
+    foreign_processes: tuple[Process, ...]
+    floor_bytes: int | None
+
+
+def attribute(sample: Sample, claims: Iterable[Claim], floor_bytes: int | None) -> Account:
+    """Share a sample's used bytes out among leases and foreign use."""
+    ranked = sorted(claims, key=lambda claim: claim.rank)
+    seen = dict.fromkeys((claim.lease_id for claim in ranked), 0)
+    foreign: list[Process] = []
+    unsized: set[str] = set()
+    for process in sample.processes:
+        owners = [claim for claim in ranked if claim.owns(process)]
+        if owners and process.used_bytes is None:
+            unsized.update(claim.lease_id for claim in owners)
+        elif owners:
+            _fill_by_process(process.used_bytes or 0, owners, seen)
+        else:
+            foreign.append(process)
+
+    unclaimed = max(0, sample.used_bytes - sum(seen.values()))
+    silent = not any(process.used_bytes for process in sample.processes)
+    growing = [claim for claim in ranked if silent or not claim.pids or claim.lease_id in unsized]
+    if not growing:
+        return Account(seen, unclaimed, tuple(foreign), unclaimed)
+    if floor_bytes is None:
+        return Account(seen, unclaimed, tuple(foreign), None)
+    floor = min(floor_bytes, unclaimed)
+    growth = unclaimed - floor
+    for claim in growing:
+        share = min(growth, max(0, claim.promised_bytes - seen[claim.lease_id]))
+        seen[claim.lease_id] += share
+        growth -= share
+    return Account(seen, floor + growth, tuple(foreign), floor)
+
+
+def _fill_by_process(used: int, owners: list[Claim], seen: dict[str, int]) -> None:
+    for claim in owners:
+        share = min(used, max(0, claim.promised_bytes - seen[claim.lease_id]))
+        seen[claim.lease_id] += share
+        used -= share
+    staying = [claim for claim in owners if not claim.closing] or owners
+    seen[staying[-1].lease_id] += used

@@ -1,0 +1,101 @@
+"""The rules as code: what must hold after every command, recounted from the records.
+
+``check`` raises AssertionError with the first thing that is wrong.  Tests call it after every command; a daemon that
+doubts itself may call it at any time, for it changes nothing.
+"""
+
+from collections import Counter
+
+from cf_orch.ledger.books import Books
+from cf_orch.ledger.queue import order_of
+from cf_orch.ledger.records import Device, Lease
+from cf_orch.ledger.schedule import next_grant
+from cf_orch.ledger.states import HOLDING, State
+
+__all__ = ["check"]
+
+
+def check(books: Books, now: float) -> None:
+    """Hold the books against their rules at ``now``."""
+    for lease in books.leases.values():
+        _check_lease(books, lease)
+    for device in books.devices.values():
+        _check_device(books, device)
+    _check_queue(books)
+    _check_quotas(books)
+    _check_requests(books)
+    choice = next_grant(books, now)
+    _expect(choice is None, f"{choice} could be granted, and was not")
+
+
+def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it is the condition itself
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def _check_lease(books: Books, lease: Lease) -> None:
+    holds_memory = lease.state in HOLDING or lease.state is State.CLOSING
+    _expect(lease.state is not State.ENDED, f"{lease.id} has ended and is still listed as live")
+    _expect(holds_memory == bool(lease.devices), f"{lease.id} is {lease.state} with devices {lease.devices}")
+    _expect(holds_memory == (lease.token is not None), f"{lease.id} is {lease.state} with token {lease.token}")
+    _expect(lease.place <= (lease.token or books.seq) <= books.seq, f"{lease.id}: token before its place")
+    _expect((lease.state is State.CLOSING) == (lease.outcome is not None), f"{lease.id}: outcome {lease.outcome}")
+    _expect(set(lease.charges) == set(lease.devices), f"{lease.id} is charged on {set(lease.charges)}")
+    for uuid in lease.devices:
+        _expect(lease.id in books.devices[uuid].holders, f"{lease.id} is not among the holders of {uuid}")
+        _expect(lease.charges[uuid] >= lease.due_bytes(uuid), f"{lease.id} is charged too little on {uuid}")
+    if lease.session_id is not None and lease.state is not State.CLOSING:
+        _expect(lease.session_id in books.sessions, f"{lease.id} outlived session {lease.session_id}")
+        _expect(lease.id in books.sessions[lease.session_id].leases, f"{lease.id} is unknown to its session")
+
+
+def _check_device(books: Books, device: Device) -> None:
+    on_it = [lease for lease in books.leases.values() if device.uuid in lease.devices]
+    charged = sum(lease.charges[device.uuid] for lease in on_it)
+    unseen = sum(max(0, lease.charges[device.uuid] - lease.seen[device.uuid]) for lease in on_it)
+    _expect(device.holders == {lease.id for lease in on_it}, f"{device.uuid}: holders {device.holders}")
+    _expect(device.charged_bytes == charged, f"{device.uuid} is charged {device.charged_bytes}, not {charged}")
+    _expect(device.unseen_bytes == unseen, f"{device.uuid} has {device.unseen_bytes} unseen, not {unseen}")
+    grew = device.foreign_bytes or any(
+        lease.adopted or lease.seen[device.uuid] > lease.slot.need_bytes for lease in on_it
+    )
+    _expect(bool(grew) or not device.over_committed, f"{device.uuid} is over-committed by grants alone")
+    windows = {lease.id for lease in on_it if lease.state is State.LOADING and not lease.load_overdue}
+    _expect(windows == ({device.window} - {None}), f"{device.uuid}: window {device.window}, loading {windows}")
+
+
+def _check_queue(books: Books) -> None:
+    waiting = sorted((x for x in books.leases.values() if x.state is State.QUEUED), key=order_of)
+    _expect(len(books.queue) == len(waiting), f"{len(books.queue)} in the queue, {len(waiting)} leases queued")
+    for position, lease in enumerate(waiting):
+        _expect(books.queue.position(lease) == position, f"{lease.id} is not at position {position}")
+    for service, count in Counter(lease.slot.service for lease in waiting).items():
+        _expect(books.queue.count(service) == count, f"{service} has {count} waiting")
+    heads = [lane.order for lane in books.queue.lanes()]
+    _expect(heads == sorted(heads), "the lanes are out of order")
+    in_line = {lane.head for lane in books.queue.lanes()}
+    _expect(
+        in_line <= {x.id for x in waiting if books.is_waiting(x)},
+        "a lane is headed by one that does not wait",
+    )
+
+
+def _check_quotas(books: Books) -> None:
+    held: Counter[str] = Counter()
+    for lease in books.leases.values():
+        if lease.devices:
+            held[lease.slot.service] += lease.full_bytes
+    counted = {service: count for service, count in books.held_bytes.items() if count}
+    _expect(dict(held) == counted, f"services hold {dict(held)}, counted are {counted}")
+    for service, count in held.items():
+        limit = books.settings.quota(service).max_vram_bytes
+        by_itself = any(x.adopted for x in books.leases.values() if x.slot.service == service)
+        _expect(limit is None or count <= limit or by_itself, f"{service} holds {count}, its quota is {limit}")
+
+
+def _check_requests(books: Books) -> None:
+    for (caller, request_id), lease_id in books.requests.items():
+        lease = books.find(lease_id)
+        _expect(lease is not None, f"request {request_id} of {caller} stands for {lease_id}, which is forgotten")
+    tokens = [lease.token for lease in books.leases.values() if lease.token is not None]
+    _expect(len(tokens) == len(set(tokens)), "two leases have the same token")

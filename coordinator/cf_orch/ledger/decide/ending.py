@@ -1,0 +1,43 @@
+"""How leases end: at once where nothing is held, else through closing, until the driver shows the bytes gone."""
+
+from cf_orch.ledger.decide.decision import Decision
+from cf_orch.ledger.events import Closing, Ended, Leaked, SessionEnded
+from cf_orch.ledger.records import Lease, Session
+from cf_orch.ledger.states import Outcome, State
+
+__all__ = ["end", "end_reclaimed", "end_session", "give_up_reclaim"]
+
+
+def end(d: Decision, lease: Lease, outcome: Outcome) -> None:
+    """End a live lease; one that is closing already goes on closing."""
+    if lease.state is State.QUEUED:
+        left = Outcome.CANCELLED if outcome is Outcome.RELEASED else outcome
+        d.emit(Ended(lease_id=lease.id, outcome=left))
+    elif lease.state is not State.CLOSING:
+        d.emit(Closing(lease_id=lease.id, outcome=outcome))
+        end_reclaimed(d, lease)
+
+
+def end_reclaimed(d: Decision, lease: Lease) -> None:
+    """End a closing lease once every driver has looked since and shows nothing of it any more."""
+    for uuid, charge in lease.charges.items():
+        device = d.books.devices[uuid]
+        looked = device.sample is not None and device.sample.taken_at > lease.state_since
+        if charge or (device.has_driver and not looked):
+            return
+    d.emit(Ended(lease_id=lease.id, outcome=lease.outcome or Outcome.RELEASED))
+
+
+def give_up_reclaim(d: Decision, lease: Lease) -> None:
+    """End a closing lease whose bytes did not come back in time: the rest leaked, and is foreign use now."""
+    for uuid in lease.devices:
+        if lease.seen[uuid]:
+            d.emit(Leaked(lease_id=lease.id, uuid=uuid, leaked_bytes=lease.seen[uuid]))
+    d.emit(Ended(lease_id=lease.id, outcome=lease.outcome or Outcome.RELEASED))
+
+
+def end_session(d: Decision, session: Session, outcome: Outcome) -> None:
+    """End a session and, before it, all its leases, in the order in which they were asked for."""
+    for lease in sorted((d.books.leases[lease_id] for lease_id in session.leases), key=lambda lease: lease.place):
+        end(d, lease, outcome)
+    d.emit(SessionEnded(session_id=session.id, outcome=outcome))

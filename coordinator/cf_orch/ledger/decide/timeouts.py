@@ -1,0 +1,97 @@
+"""What is due by now.  A timer only says when to look; the record says whether its time has come."""
+
+from cf_orch.ledger import events as e
+from cf_orch.ledger.apply import next_class
+from cf_orch.ledger.decide.decision import Decision
+from cf_orch.ledger.decide.ending import end, end_session, give_up_reclaim
+from cf_orch.ledger.records import Lease
+from cf_orch.ledger.states import Outcome, State
+from cf_orch.ledger.timers import Timer
+
+__all__ = ["fire_due"]
+
+
+def fire_due(d: Decision) -> None:
+    """Let all happen whose time has come."""
+    while due := d.books.timers.pop_due(d.now):
+        kind, key = due
+        match kind:
+            case Timer.SESSION_EXPIRES:
+                _session_expires(d, key)
+            case Timer.DRAIN_ENDS:
+                _drain_ends(d, key)
+            case Timer.FORGET:
+                d.emit(e.Forgotten(lease_id=key))
+            case Timer.FORGET_CANCEL:
+                caller, _, request_id = key.partition("\n")
+                d.emit(e.CancelForgotten(caller=caller, request_id=request_id))
+            case _:
+                lease = d.books.leases.get(key)
+                if lease is not None:
+                    _lease_timer(d, kind, lease)
+
+
+def _session_expires(d: Decision, session_id: str) -> None:
+    session = d.books.sessions.get(session_id)
+    if session is None:
+        return
+    if session.expires_at <= d.now:
+        end_session(d, session, Outcome.EXPIRED)
+    else:
+        d.books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session_id)
+
+
+def _drain_ends(d: Decision, uuid: str) -> None:
+    ends_at = d.books.devices[uuid].drain_ends_at
+    if ends_at is not None and ends_at <= d.now:
+        d.emit(e.DrainEnded(uuid=uuid))
+
+
+def _lease_timer(d: Decision, kind: Timer, lease: Lease) -> None:
+    match kind:
+        case Timer.LEASE_EXPIRES:
+            _lease_expires(d, lease)
+        case Timer.CUT_ENDS:
+            _end_if_due(d, lease, lease.cut_until, Outcome.CANCELLED)
+        case Timer.WAIT_ENDS:
+            _end_if_due(d, lease, lease.waits_until, Outcome.TIMED_OUT)
+        case Timer.AGES:
+            _ages(d, lease)
+        case Timer.LOAD_ENDS:
+            if lease.state is State.LOADING and not lease.load_overdue:
+                d.emit(e.LoadOverdue(lease_id=lease.id))
+        case Timer.RECLAIM_ENDS:
+            _reclaim_ends(d, lease)
+        case _:
+            raise AssertionError(f"{kind!r} is no timer of a lease")
+
+
+def _end_if_due(d: Decision, lease: Lease, deadline: float | None, outcome: Outcome) -> None:
+    if deadline is not None and deadline <= d.now:
+        end(d, lease, outcome)
+
+
+def _lease_expires(d: Decision, lease: Lease) -> None:
+    if lease.expires_at is None:
+        return
+    if lease.expires_at <= d.now:
+        end(d, lease, Outcome.EXPIRED)
+    else:
+        d.books.timers.at(lease.expires_at, Timer.LEASE_EXPIRES, lease.id)
+
+
+def _ages(d: Decision, lease: Lease) -> None:
+    priority = next_class(lease.priority)
+    if lease.ages_at is not None and lease.ages_at <= d.now and priority is not None:
+        d.emit(e.Aged(lease_id=lease.id, priority=priority))
+
+
+def _reclaim_ends(d: Decision, lease: Lease) -> None:
+    """Only fresh sight can tell that bytes did not come back: a blind driver gets the time anew."""
+    if lease.state is not State.CLOSING:
+        return
+    stale_after_s = d.books.settings.stale_after_s
+    if any(d.books.devices[uuid].blind(d.now, stale_after_s) for uuid in lease.devices):
+        d.books.timers.at(d.now + d.books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
+    else:
+        give_up_reclaim(d, lease)

@@ -1,0 +1,110 @@
+"""The life of a lease, as a table.
+
+Theory of operation
+-------------------
+A lease is born ``queued`` and dies ``ended``; nothing leaves ``ended``.  What moves it between is an *event*,
+and :data:`TRANSITIONS` is the whole automaton: ``state -> event -> next state``.  :func:`next_state` is its only
+interpreter; an event that the table does not list for a state is a defect of the ledger and raises
+:class:`IllegalTransition` before anything changes.
+
+Three families of states matter to the accounts:
+
+* *waiting* (``queued``): stands in the queue; ``resting`` waits too, but outside the queue, until its holder is
+  busy again.
+* *holding* (``loading``, ``active``, ``idle``, ``evicting``): the holder may use the memory.
+* *leaving* (``parked``, ``closing``): the holder is done, the driver may still show its bytes.
+
+What the table does not say, and why:
+
+* ``granted`` and ``adopted`` lead to ``loading`` when the lease has a peak, else to ``active``: the event itself
+  carries the state, so that replay never has to decide again.
+* a lease that holds nothing (``queued``, ``resting``) ends at once; every other one passes through ``closing``.
+* a parked lease that returns goes back to ``queued``, keeping its place; one that was evicted while idle, or by
+  the operator, ``rests`` first.
+"""
+
+from enum import StrEnum
+
+__all__ = ["HOLDING", "TRANSITIONS", "IllegalTransition", "Outcome", "State", "next_state"]
+
+
+class State(StrEnum):
+    """Where a lease stands in its life."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    ACTIVE = "active"
+    IDLE = "idle"
+    EVICTING = "evicting"
+    PARKED = "parked"
+    RESTING = "resting"
+    CLOSING = "closing"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """How a lease ended."""
+
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+HOLDING = frozenset({State.LOADING, State.ACTIVE, State.IDLE, State.EVICTING})
+"""The states in which a holder may use its memory."""
+
+TRANSITIONS: dict[State, dict[str, State]] = {
+    State.QUEUED: {
+        "granted_active": State.ACTIVE,
+        "granted_loading": State.LOADING,
+        "ended": State.ENDED,
+    },
+    State.LOADING: {
+        "loaded": State.ACTIVE,
+        "closing": State.CLOSING,
+    },
+    State.ACTIVE: {
+        "idled": State.IDLE,
+        "evict_asked": State.EVICTING,
+        "closing": State.CLOSING,
+    },
+    State.IDLE: {
+        "busied": State.ACTIVE,
+        "evict_asked": State.EVICTING,
+        "closing": State.CLOSING,
+    },
+    State.EVICTING: {
+        "withdrawn_active": State.ACTIVE,
+        "withdrawn_idle": State.IDLE,
+        "parked": State.PARKED,
+        "closing": State.CLOSING,
+    },
+    State.PARKED: {
+        "requeued": State.QUEUED,
+        "rested": State.RESTING,
+        "closing": State.CLOSING,
+    },
+    State.RESTING: {
+        "requeued": State.QUEUED,
+        "closing": State.CLOSING,
+    },
+    State.CLOSING: {
+        "ended": State.ENDED,
+    },
+    State.ENDED: {},
+}
+
+
+class IllegalTransition(Exception):  # noqa: N818 - it names what happened, as h11 and others do
+    """An event met a lease in a state that the table does not allow for it: a defect of the ledger."""
+
+
+def next_state(lease_id: str, state: State, event: str) -> State:
+    """Return where ``event`` takes a lease that is in ``state``."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        allowed = ", ".join(TRANSITIONS[state]) or "nothing"
+        raise IllegalTransition(f"lease {lease_id} is {state}: {event!r} is not allowed ({allowed} is)") from None
