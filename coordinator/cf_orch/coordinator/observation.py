@@ -1,0 +1,53 @@
+"""The coordinator's own look at its own machine: each second, and at once when memory is being given back."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import chain, repeat
+
+from cf_orch.coordinator.doors.calls import report_command
+
+from cf_orch.coordinator.engine import Engine, EngineStopped
+from cf_orch.ledger import Ledger, State
+from cf_orch.sidecar.observer import Observer
+
+__all__ = ["observe"]
+
+LOOK_EVERY_S = 1.0
+LOOKS_AFTER_RELEASE_S = (0.0, 0.02, 0.05, 0.1)
+LOOK_WHILE_CLOSING_EVERY_S = 0.25
+
+
+async def observe(engine: Engine, observer: Observer) -> None:
+    """Look and report until the engine stops."""
+    impatience: Iterator[float] = iter(())
+    while not engine.stopping.is_set():
+        engine.sample_wanted.clear()
+        try:
+            closing = await _look_once(engine, observer)
+        except EngineStopped:
+            return
+        if engine.sample_wanted.is_set():
+            impatience = chain(LOOKS_AFTER_RELEASE_S, repeat(LOOK_WHILE_CLOSING_EVERY_S))
+        pause_s = next(impatience, LOOK_EVERY_S) if closing else LOOK_EVERY_S
+        if await _wanted_within(engine, pause_s):
+            impatience = chain(LOOKS_AFTER_RELEASE_S[1:], repeat(LOOK_WHILE_CLOSING_EVERY_S))
+
+
+async def _look_once(engine: Engine, observer: Observer) -> bool:
+    """Take one look; tell whether something is still being given back."""
+    observer.attached_pids = tuple({pid for lease in engine.ledger.leases.values() for pid in lease.pids})
+    report = await asyncio.to_thread(observer.look)
+    return await engine.do(report_command(report), _something_closes)
+
+
+def _something_closes(ledger: Ledger, _now: float) -> bool:
+    return any(lease.state is State.CLOSING for lease in ledger.leases.values())
+
+
+async def _wanted_within(engine: Engine, pause_s: float) -> bool:
+    try:
+        async with asyncio.timeout(pause_s):
+            await engine.sample_wanted.wait()
+    except TimeoutError:
+        return False
+    return True
