@@ -31,11 +31,14 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
 STATUS_OF_CODE: dict[str, int] = {
     # what was sent cannot be read, or says something that cannot be
     "bad_json": 400,
+    "bad_request": 400,
+    "wrong_protocol": 400,
     "bad_value": 422,
     "wrong_unit": 422,
     "body_too_large": 413,
     # who asks may not
     "not_authorized": 401,
+    "foreign_origin": 403,
     "operator_only": 403,
     "not_yours": 403,
     "over_quota": 403,

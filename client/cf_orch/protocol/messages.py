@@ -4,19 +4,34 @@ Requests refuse fields that they do not know; answers and notices ignore them, s
 Sizes are in GB (GiB, 2**30 bytes), durations in seconds, ``*_at`` is wall time as seconds since 1970.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 __all__ = [
     "AttachRequest", "DeviceInfo", "DeviceRef", "DeviceReportItem", "DeviceReportRequest", "DevicesAnswer",
     "DrainRequest", "EventInfo", "EventsAnswer", "ForeignInfo", "Hello", "HoldingItem", "LeaseInfo", "LeaseRequest",
-    "LeasesAnswer", "Notice", "ProcessItem", "ReportAnswer", "SessionAnswer", "SessionInfo", "SessionRequest",
-    "SessionsAnswer", "StatusAnswer", "SyncRequest", "WaitingInfo",
+    "LeasesAnswer", "Name", "Notice", "Opening", "ProcessItem", "ProfileAnswer", "Reply", "ReportAnswer",
+    "SessionAnswer", "SessionId", "SessionInfo", "SessionRequest", "SessionsAnswer", "StatusAnswer", "SyncRequest",
+    "WaitingInfo",
 ]  # fmt: skip
 
 PROTOCOL = 1
 """The version of the handshake and framing; what may be said grows without changing it."""
+
+LARGEST_EXACT = 2**53
+"""The largest integer that every JSON reader keeps exactly; no memory comes near it."""
+
+Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+"""A word that a person or a program chose: one line of text."""
+SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}$(?!\n)")]
+"""A session's id, as it may stand in a path and in a header."""
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT)]
+_Pid = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+_Start = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_EXACT)]
+_Index = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+_HeldGb = Annotated[float, msgspec.Meta(ge=0, le=2**20)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
 
 
 class Hello(msgspec.Struct, kw_only=True):
@@ -32,12 +47,12 @@ class Hello(msgspec.Struct, kw_only=True):
 class SessionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Register one process.  ``session_id`` asks for a session that was open before, after a reconnect."""
 
-    service: str
-    session_id: str | None = None
-    host_id: str | None = None
-    host_name: str | None = None
-    pid: int | None = None
-    pid_start: int | None = None
+    service: Name
+    session_id: SessionId | None = None
+    host_id: Name | None = None
+    host_name: Name | None = None
+    pid: _Pid | None = None
+    pid_start: _Start | None = None
     ttl_s: float | None = None
 
 
@@ -52,18 +67,18 @@ class SessionAnswer(msgspec.Struct, kw_only=True):
 class LeaseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Ask for memory.  Sizes are per device of a gang (``gpus`` > 1)."""
 
-    service: str
+    service: Name
     vram_gb: float | Literal["auto"]
-    request_id: str | None = None
-    session_id: str | None = None
+    request_id: Name | None = None
+    session_id: SessionId | None = None
     ttl_s: float | None = None
-    task_type: str = ""
-    model: str | None = None
+    task_type: Name = ""
+    model: Name | None = None
     priority: int | str | None = None
     peak_gb: float | None = None
     residue_gb: float | None = None
     gpus: int = 1
-    host: str | None = None
+    host: Name | None = None
     device: str | int | list[str | int] | None = None
     requires: list[str] = []
     evictable: bool = False
@@ -128,24 +143,24 @@ class LeasesAnswer(msgspec.Struct, kw_only=True):
 class AttachRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Name a process that uses a lease's memory; the start time guards against ids that are used again."""
 
-    pid: int
-    pid_start: int | None = None
+    pid: _Pid
+    pid_start: _Start | None = None
 
 
 class HoldingItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One lease as its holder knows it."""
 
-    request_id: str
+    request_id: Name
     id: str | None = None
     state: str = "active"
-    devices: list[str] = []
-    vram_gb: float = 0.0
+    devices: list[Name] = []
+    vram_gb: _HeldGb = 0.0
     residue_gb: float | None = None
     local: bool = False
-    service: str = ""
-    task_type: str = ""
-    model: str | None = None
-    priority: int | None = None
+    service: Name = ""
+    task_type: Name = ""
+    model: Name | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
 
 
 class SyncRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -157,35 +172,35 @@ class SyncRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class ProcessItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A process that the driver names on a device."""
 
-    pid: int
-    pid_start: int | None = None
+    pid: _Pid
+    pid_start: _Start | None = None
     name: str = ""
-    used_bytes: int | None = None
-    ancestors: list[tuple[int, int | None]] = []
+    used_bytes: _Bytes | None = None
+    ancestors: list[tuple[_Pid, _Start | None]] = []
 
 
 class DeviceReportItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One device as an observer sees it; sizes in bytes, since they are measured."""
 
-    uuid: str
-    name: str
-    index: int = 0
-    total_bytes: int = 0
-    reserve_bytes: int = 0
+    uuid: Name
+    name: Name
+    index: _Index = 0
+    total_bytes: _Bytes = 0
+    reserve_bytes: _Bytes = 0
     has_driver: bool = True
-    capabilities: list[str] = []
-    used_bytes: int | None = None
-    free_bytes: int | None = None
+    capabilities: list[Name] = []
+    used_bytes: _Bytes | None = None
+    free_bytes: _Bytes | None = None
     processes: list[ProcessItem] = []
-    age_s: float = 0.0
+    age_s: _Seconds = 0.0
     error: str | None = None
 
 
 class DeviceReportRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An observer's look at all devices of its host."""
 
-    host_id: str
-    host_name: str
+    host_id: Name
+    host_name: Name
     devices: list[DeviceReportItem]
 
 
@@ -286,8 +301,47 @@ class EventsAnswer(msgspec.Struct, kw_only=True):
     next_since: int
 
 
+class ProfileAnswer(msgspec.Struct, kw_only=True):
+    """What is known of a card by its name; ``variants`` are the sizes that are sold under it."""
+
+    name: str
+    vram_gb: float
+    architecture: str
+    compute_capability: tuple[int, int]
+    fp16: bool
+    bf16: bool
+    fp8: bool
+    fp4: bool
+    int8: bool
+    int4: bool
+    bandwidth_gb_s: float | None
+    max_batch: int
+    variants: list[float]
+    source: str
+
+
+class Opening(msgspec.Struct, kw_only=True):
+    """The first frame of a WebSocket, from either side."""
+
+    hello: Hello
+
+
+class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer to one call on a WebSocket: what the same call answers on HTTP, or a problem.
+
+    ``re`` is the call's id; None where the call had none that could be read.
+    """
+
+    re: int | None
+    status: int
+    body: Any = None
+
+
 class Notice(msgspec.Struct, kw_only=True):
-    """Something that a session must hear: granted, lost (with the lease), stopping."""
+    """Something that a session must hear: granted, lost (with the lease), stopping.
+
+    ``seq`` rises; one that was missed is asked for by it.
+    """
 
     notice: str
     seq: int

@@ -4,13 +4,13 @@ HTTP routes, WebSocket dispatch and the OpenAPI description are all made from it
 another does not.  On the WebSocket a call is ``{id, op, ...}`` with path, query and body fields side by side.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from cf_orch.protocol import messages as m
 
-__all__ = ["API_PREFIX", "OPERATIONS", "CancelQuery", "EventsQuery", "ListQuery", "Operation", "WaitQuery"]
+__all__ = ["API_PREFIX", "OPERATIONS", "CancelQuery", "EventsQuery", "GetQuery", "ListQuery", "Operation", "WaitQuery"]
 
 API_PREFIX = "/api/v1"
 LONGEST_WAIT_S = 60.0
@@ -22,29 +22,43 @@ class WaitQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     wait_s: float = 0.0
 
 
-class CancelQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which request to take back; also before it has arrived."""
+class GetQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long to hold the answer back while the lease is in ``state``, as the caller knows it.
 
-    request_id: str
+    A change that came before the call is so never waited for.
+    """
+
+    wait_s: float = 0.0
+    state: str = "queued"
+
+
+class CancelQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which request to take back; also before it has arrived.  Without a session it takes the service that asked."""
+
+    request_id: m.Name
+    service: m.Name | None = None
+
+
+_Limit = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
 class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which leases to list."""
+    """Which leases to list: those that live, or with ``state=ended`` those that ended not long ago."""
 
     state: str | None = None
     service: str | None = None
-    limit: int = 1000
+    limit: _Limit = 1000
 
 
 class EventsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which events to list: those after ``since``."""
 
-    since: int = 0
-    limit: int = 1000
+    since: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    limit: _Limit = 1000
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One call.  ``answer`` None means an empty 204."""
+    """One call.  ``answer`` None means an empty 204; ``also`` lists what other status the answer may come with."""
 
     name: str
     method: str
@@ -54,7 +68,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: type[Any] | None = None
     answer: type[Any] | None = None
     status: int = 200
+    also: tuple[int, ...] = ()
     operator_only: bool = False
+
+    @property
+    def subject(self) -> str | None:
+        """The name of the id in the path: whom or what the call is about."""
+        _, opened, rest = self.path.partition("{")
+        return rest.partition("}")[0] if opened else None
 
 
 def _lease_call(verb: str, summary: str, body: type[Any] | None = None) -> Operation:
@@ -81,8 +102,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="lease.request", method="POST", path="/leases",
-        summary="Ask for memory: 201 when it is granted, 202 while it is queued.",
-        body=m.LeaseRequest, query=WaitQuery, answer=m.LeaseInfo, status=201,
+        summary="Ask for memory: 201 when it is granted, 202 while it is queued, 200 when it has ended.",
+        body=m.LeaseRequest, query=WaitQuery, answer=m.LeaseInfo, status=201, also=(200, 202),
     ),
     Operation(
         name="lease.cancel", method="DELETE", path="/leases", summary="Take a request back by its id.",
@@ -90,7 +111,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="lease.get", method="GET", path="/leases/{lease_id}",
-        summary="Read a lease, waiting for a change of its state.", query=WaitQuery, answer=m.LeaseInfo,
+        summary="Read a lease; wait, if asked to, while its state is the one given.",
+        query=GetQuery, answer=m.LeaseInfo,
     ),
     Operation(
         name="lease.release", method="DELETE", path="/leases/{lease_id}",
@@ -122,6 +144,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         name="device.undrain", method="POST", path="/devices/{uuid}/undrain", summary="Let a device grant again.",
         answer=m.DevicesAnswer, operator_only=True,
+    ),
+    Operation(
+        name="gpu.profile", method="GET", path="/gpu-profiles/{name}", summary="Say what a card can do, by its name.",
+        answer=m.ProfileAnswer,
     ),
 )  # fmt: skip
 """All calls of the API, by door-independent name.  Streams (SSE, WebSocket) and health are the doors' own."""
