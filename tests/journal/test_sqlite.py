@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cf_orch.coordinator.journal import Entry, Fenced, JournalBroken, JournalLocked, SqliteJournal
-from cf_orch.coordinator.journal.sqlite import _prepare_writer
+from cf_orch.coordinator.journal.sqlite_file import prepare_writer
 
 HOLDER = """
 import asyncio, sys
@@ -131,7 +131,7 @@ async def test_durable_settings(journal: SqliteJournal) -> None:
 def test_no_wal_no_journal(file: Path) -> None:
     """A store that cannot be in WAL mode, as a database in memory, is refused."""
     with closing(sqlite3.connect(":memory:")) as db, pytest.raises(JournalBroken, match="cannot be in WAL mode"):
-        _prepare_writer(db, file)
+        prepare_writer(db, file)
 
 
 async def test_the_wal_stays_small(journal: SqliteJournal, file: Path) -> None:

@@ -10,6 +10,7 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": ("cf_orch.coordinator.commands.serve", "run the coordinator"),
     "run": ("cf_orch.sidecar.run", "run any program under a lease"),
+    "demo": ("cf_orch.sidecar.demo.command", "watch two real models take turns in this machine's RAM"),
     "status": ("cf_orch.coordinator.commands.status", "show who holds the cards, who waits, and why"),
     "devices": ("cf_orch.coordinator.commands.devices", "list the devices and what is on them"),
     "leases": ("cf_orch.coordinator.commands.leases", "list the leases"),
@@ -17,6 +18,7 @@ COMMANDS = {
     "history": ("cf_orch.coordinator.commands.history", "show what happened"),
     "drain": ("cf_orch.coordinator.commands.drain", "grant nothing new on a device"),
     "hold": ("cf_orch.coordinator.commands.hold", "hold memory for yourself until you end it"),
+    "bench": ("cf_orch.coordinator.commands.bench", "measure how fast it is, beside a floor in the same run"),
     "profile": ("cf_orch.coordinator.commands.profile", "show what a card can do"),
 }
 """Name: the module with its ``configure(parser)`` and ``run(arguments) -> exit status``, and its one line of help."""

@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from cf_orch.coordinator.doors.access import is_loopback
 from cf_orch.gpus import DeviceSpec, parse_device
 from cf_orch.ledger import Quota, Settings, TaskType
 from cf_orch.protocol.priorities import Priority
@@ -222,7 +223,7 @@ class _Reading:
         if journal is not None and journal not in _JOURNALS:
             self.problems.append(f"journal must be one of {', '.join(_JOURNALS)}, not {journal!r}")
         host = values["host"]
-        if host is not None and host not in ("127.0.0.1", "::1", "localhost") and not values["token"]:
+        if host is not None and not is_loopback(host) and not values["token"]:
             self.problems.append(
                 f"host {host} can be reached from other machines: set CF_ORCH_TOKEN to a shared secret, "
                 "or serve on 127.0.0.1"

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from itertools import chain, repeat
 
-from cf_orch.coordinator.doors.calls import report_command
-
+from cf_orch.coordinator.doors.commands import report_of
 from cf_orch.coordinator.engine import Engine, EngineStopped
 from cf_orch.ledger import Ledger, State
 from cf_orch.sidecar.observer import Observer
 
-__all__ = ["observe"]
+__all__ = ["look_once", "observe"]
 
 LOOK_EVERY_S = 1.0
 LOOKS_AFTER_RELEASE_S = (0.0, 0.02, 0.05, 0.1)
@@ -23,7 +22,7 @@ async def observe(engine: Engine, observer: Observer) -> None:
     while not engine.stopping.is_set():
         engine.sample_wanted.clear()
         try:
-            closing = await _look_once(engine, observer)
+            closing = await look_once(engine, observer)
         except EngineStopped:
             return
         if engine.sample_wanted.is_set():
@@ -33,11 +32,11 @@ async def observe(engine: Engine, observer: Observer) -> None:
             impatience = chain(LOOKS_AFTER_RELEASE_S[1:], repeat(LOOK_WHILE_CLOSING_EVERY_S))
 
 
-async def _look_once(engine: Engine, observer: Observer) -> bool:
+async def look_once(engine: Engine, observer: Observer) -> bool:
     """Take one look; tell whether something is still being given back."""
     observer.attached_pids = tuple({pid for lease in engine.ledger.leases.values() for pid in lease.pids})
     report = await asyncio.to_thread(observer.look)
-    return await engine.do(report_command(report), _something_closes)
+    return await engine.do(report_of(report), _something_closes)
 
 
 def _something_closes(ledger: Ledger, _now: float) -> bool:

@@ -7,14 +7,15 @@ import signal
 import sys
 from contextlib import suppress
 
-from cf_orch.coordinator.doors.listen import ListenError, open_doors
-
 from cf_orch.coordinator.config import ConfigError, ServeConfig, read_config
+from cf_orch.coordinator.doors.http import make_app
+from cf_orch.coordinator.doors.listen import CannotListen, Doors, open_doors
 from cf_orch.coordinator.engine import Engine
 from cf_orch.coordinator.journal import Journal, JournalError, MemoryJournal, SqliteJournal
 from cf_orch.coordinator.logs import configure_logs
-from cf_orch.coordinator.observation import observe
+from cf_orch.coordinator.observation import look_once, observe
 from cf_orch.gpus import host_identity
+from cf_orch.protocol.sizes import GIB
 from cf_orch.sidecar.observer import Observer
 
 __all__ = ["configure", "run"]
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logs()
     try:
         return asyncio.run(_serve(config))
-    except (JournalError, ListenError) as error:
+    except (JournalError, CannotListen) as error:
         print(f"cf-orch: {error}", file=sys.stderr)
         return EXIT_FAILED
 
@@ -61,12 +62,12 @@ async def _serve(config: ServeConfig) -> int:
     observer = Observer(host_identity(), config.devices, reserve_bytes=config.reserve_bytes)
     try:
         await engine.start()
+        await look_once(engine, observer)  # so that the first request is judged by what is there
         observing = asyncio.create_task(observe(engine, observer))
         try:
-            async with open_doors(
-                engine, host=config.host, port=config.port, unix_path=config.socket, token=config.token
-            ) as addresses:
-                _greet(addresses, observer)
+            app = make_app(engine, token=config.token)
+            async with open_doors(app, host=config.host, port=config.port, unix_path=config.socket) as doors:
+                _greet(doors, engine, observer)
                 await _until_told_to_stop(engine)
                 engine.announce_stop()
         finally:
@@ -84,15 +85,32 @@ def _journal(config: ServeConfig) -> Journal:
     return MemoryJournal() if config.journal == "memory" else SqliteJournal(config.state_dir)
 
 
-def _greet(addresses: list[str], observer: Observer) -> None:
-    print(f"cf-orch serves on {' and '.join(addresses)}", flush=True)
+def _greet(doors: Doors, engine: Engine, observer: Observer) -> None:
+    where = f"http://{doors.host}:{doors.port}"
+    if doors.unix_path is not None:
+        where += f" and unix://{doors.unix_path}"
+    lines = [f"cf-orch serves on {where}"]
+    lines += [
+        f"  {device.name}, {device.total_bytes / GIB:.4g} GB, {device.uuid} on {device.host_name}"
+        for device in engine.ledger.devices.values()
+    ]
     if observer.missing_driver is not None:
-        print(f"no NVIDIA card: {observer.missing_driver}", flush=True)
+        lines.append(f"  no NVIDIA card: {observer.missing_driver}")
+    if not engine.ledger.devices:
+        lines.append("  no device yet: requests wait. Declare one with --device 'name=RTX 4090,vram_gb=24'")
+    with suppress(BrokenPipeError):  # whoever started it may read no further
+        print("\n".join(lines), flush=True)
 
 
 async def _until_told_to_stop(engine: Engine) -> None:
     """Wait for a signal, or for the journal to fail."""
-    told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: told.done() or told.set_result(None))
-    await asyncio.wait({told, engine.failure}, return_when=asyncio.FIRST_COMPLETED)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait([waiting, asyncio.ensure_future(_failed(engine))], return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _failed(engine: Engine) -> bool:
+    await asyncio.shield(engine.failure)
+    return True
