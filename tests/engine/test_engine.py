@@ -228,7 +228,7 @@ async def test_a_session_hears_what_others_do(start_engine: StartEngine) -> None
     await with_card(engine)
     first, second, third = [await request(engine, name, 20) for name in ("r1", "r2", "r3")]
 
-    with engine.subscribe("s1") as heard:
+    with engine.subscribe("s1", lambda happening, _ledger, _now: happening) as heard:
         await engine.do(commands.Release(lease_id=first, by="s1"), nothing)
         await engine.do(commands.Release(lease_id=second), nothing)
         await engine.do(commands.Release(lease_id=third, by="s1"), nothing)

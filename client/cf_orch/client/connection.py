@@ -70,6 +70,8 @@ async def connect(
         CoordinatorUnreachable: nobody answered; names every URL, and why.
 
     """
+    import aiohttp  # noqa: F401, PLC0415 - now, for what loading it takes is not a coordinator's slowness
+
     reasons: list[str] = []
     for address in addresses:
         limit_s = within_s / len(addresses)

@@ -5,7 +5,7 @@ from typing import cast
 
 import msgspec
 
-from cf_orch.coordinator.listeners import Happening
+from cf_orch.coordinator.listeners import Hearing
 from cf_orch.ledger.events import DurableEvent, Event
 
 __all__ = ["Batch", "decode_batch"]
@@ -28,7 +28,7 @@ class Batch:
         self.first_seq = 0
         self.events: list[DurableEvent] = []
         self.changed_leases: set[str] = set()
-        self.happenings: list[Happening] = []
+        self.hearings: list[Hearing] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def add(self, events: list[Event], seq_after: int) -> None:

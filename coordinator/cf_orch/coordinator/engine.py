@@ -22,7 +22,7 @@ from cf_orch.coordinator.batch import Batch, decode_batch
 from cf_orch.coordinator.clock import Clock, SystemClock, Timer
 from cf_orch.coordinator.history import PastEvent, read_events
 from cf_orch.coordinator.journal import Journal, JournalError, Term
-from cf_orch.coordinator.listeners import Listeners, Subscription, Watch, happenings_of
+from cf_orch.coordinator.listeners import Listeners, Subscription, View, Watch, happenings_of
 from cf_orch.ledger import Ledger, Refusal, Settings, commands
 from cf_orch.ledger.events import Closing, Event
 
@@ -108,7 +108,7 @@ class Engine:
         """Take no more commands, and tell every session."""
         if not self.stopping.is_set():
             self.stopping.set()
-            self._listeners.announce_stop(self.ledger.seq)
+            self._listeners.announce_stop(self.ledger, self._clock.monotonic())
 
     async def stop(self) -> None:
         """Write what was decided, keep a snapshot, and give the journal up."""
@@ -157,9 +157,9 @@ class Engine:
         """Watch for a change of a lease."""
         return self._listeners.watch(lease_id)
 
-    def subscribe(self, session_id: str) -> AbstractContextManager[Subscription]:
-        """Hear what happens to a session's leases by another hand than its own."""
-        return self._listeners.subscribe(session_id)
+    def subscribe(self, session_id: str, view: View[T]) -> AbstractContextManager[Subscription[T]]:
+        """Hear what happens to a session's leases by another hand than its own, as ``view`` makes it."""
+        return self._listeners.subscribe(session_id, view)
 
     async def events(self, since: int, limit: int) -> list[PastEvent]:
         """Read what happened after an event number, oldest first."""
@@ -228,7 +228,8 @@ class Engine:
         batch = self._open
         batch.add(events, self.ledger.seq)
         batch.changed_leases.update(lease_id for event in events if (lease_id := getattr(event, "lease_id", None)))
-        batch.happenings.extend(happenings_of(self.ledger, events, by))
+        happenings = happenings_of(self.ledger, events, by)
+        batch.hearings += self._listeners.look(happenings, self.ledger, self._clock.monotonic())
         if batch.events:
             self._wake_writer.set()
         elif self._writing is None:
@@ -269,8 +270,8 @@ class Engine:
             await self._keep_snapshot(snapshot)
 
     def _tell(self, batch: Batch) -> None:
-        self._listeners.tell(batch.changed_leases, batch.happenings)
-        batch.changed_leases, batch.happenings = set(), []
+        self._listeners.tell(batch.changed_leases, batch.hearings)
+        batch.changed_leases, batch.hearings = set(), []
 
     def _snapshot_is_due(self) -> bool:
         return (

@@ -1,20 +1,22 @@
 """Who wants to know: callers that wait for one lease, sessions that hear of all of theirs.
 
-They are told only of what is on disk.
+They are told only of what is on disk, and as it was when it was decided: to look again would mean to wait for what
+was decided meanwhile.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
 from cf_orch.ledger import Lease, Ledger, Outcome
-from cf_orch.ledger.events import Closing, Ended, Event, Granted
+from cf_orch.ledger.events import Closing, Ended, Event, Granted, Requested
 
-__all__ = ["Happening", "Listeners", "Subscription", "Watch", "happenings_of"]
+__all__ = ["Happening", "Hearing", "Listeners", "Subscription", "View", "Watch", "happenings_of"]
 
 T = TypeVar("T")
 
@@ -33,8 +35,15 @@ class Happening(msgspec.Struct, frozen=True):
     lease_id: str | None = None
 
 
+View = Callable[[Happening, Ledger, float], T]
+"""Makes of a happening what a listener hears, from the ledger as it is at that time."""
+Hearing = Callable[[], None]
+"""Lets one listener hear one thing."""
+
+
 def happenings_of(ledger: Ledger, events: list[Event], by: str | None) -> Iterator[Happening]:
-    """Say what of some events a session must hear; what it did itself (``by``) it knows."""
+    """Say what of some events a session must hear; what the answer to its own call says (``by``) it knows."""
+    asked_now = {event.lease_id for event in events if isinstance(event, Requested)}
     for event in events:
         if not isinstance(event, Granted | Closing | Ended):
             continue
@@ -42,7 +51,8 @@ def happenings_of(ledger: Ledger, events: list[Event], by: str | None) -> Iterat
         if lease is None or lease.session_id is None:
             continue
         if isinstance(event, Granted):
-            yield Happening("granted", ledger.seq, lease.session_id, lease.id)
+            if lease.id not in asked_now:
+                yield Happening("granted", ledger.seq, lease.session_id, lease.id)
         elif _lost(event, lease, by):
             yield Happening("lost", ledger.seq, lease.session_id, lease.id)
 
@@ -75,24 +85,25 @@ class Watch:
         return True
 
 
-class Subscription(AsyncIterator[Happening]):
-    """One session's ear: iterate for what happens, in order.  A listener that does not read falls off the end."""
+class Subscription(AsyncIterator[T]):
+    """One session's ear: iterate for what it hears, in order.  One that does not read falls off the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: View[T]) -> None:
         """Begin with nothing heard."""
-        self._unread: deque[Happening] = deque()
-        self._heard = asyncio.Event()
+        self.view = view
         self.overrun = False
+        self._unread: deque[T] = deque()
+        self._heard = asyncio.Event()
 
-    def notify(self, happening: Happening) -> None:
-        """Something happened."""
+    def hear(self, item: T) -> None:
+        """Take what happened, as the view made it."""
         if len(self._unread) == MOST_UNREAD:
             self.overrun = True
         else:
-            self._unread.append(happening)
+            self._unread.append(item)
         self._heard.set()
 
-    async def __anext__(self) -> Happening:
+    async def __anext__(self) -> T:
         """Wait for what happens next; ends after an overrun, so that the listener syncs anew."""
         while not self._unread:
             if self.overrun:
@@ -108,7 +119,7 @@ class Listeners:
     def __init__(self) -> None:
         """Begin with nobody listening."""
         self._watches: dict[str, set[Watch]] = {}
-        self._subscriptions: dict[str, set[Subscription]] = {}
+        self._subscriptions: dict[str, set[Subscription[Any]]] = {}
 
     @contextmanager
     def watch(self, lease_id: str) -> Iterator[Watch]:
@@ -118,25 +129,32 @@ class Listeners:
             yield watch
 
     @contextmanager
-    def subscribe(self, session_id: str) -> Iterator[Subscription]:
+    def subscribe(self, session_id: str, view: View[T]) -> Iterator[Subscription[T]]:
         """Hear of a session's leases for as long as the context lasts."""
-        subscription = Subscription()
+        subscription = Subscription(view)
         with _member(self._subscriptions, session_id, subscription):
             yield subscription
 
-    def tell(self, changed_leases: set[str], happenings: list[Happening]) -> None:
+    def look(self, happenings: Iterable[Happening], ledger: Ledger, now: float) -> list[Hearing]:
+        """Make what each listener will hear, in the instant in which it was decided."""
+        return [
+            partial(subscription.hear, subscription.view(happening, ledger, now))
+            for happening in happenings
+            for subscription in self._subscriptions.get(happening.session_id, ())
+        ]
+
+    def tell(self, changed_leases: set[str], hearings: list[Hearing]) -> None:
         """Tell who wants to know."""
         for lease_id in changed_leases & self._watches.keys():
             for watch in self._watches[lease_id]:
                 watch.notify()
-        for happening in happenings:
-            for subscription in self._subscriptions.get(happening.session_id, ()):
-                subscription.notify(happening)
+        for hearing in hearings:
+            hearing()
 
-    def announce_stop(self, seq: int) -> None:
+    def announce_stop(self, ledger: Ledger, now: float) -> None:
         """Tell every session that the coordinator ends, and wake every watch."""
-        stops = [Happening("stopping", seq, session_id) for session_id in self._subscriptions]
-        self.tell(set(self._watches), stops)
+        stops = [Happening("stopping", ledger.seq, session_id) for session_id in self._subscriptions]
+        self.tell(set(self._watches), self.look(stops, ledger, now))
 
 
 @contextmanager

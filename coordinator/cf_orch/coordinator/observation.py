@@ -6,7 +6,8 @@ from itertools import chain, repeat
 
 from cf_orch.coordinator.doors.commands import report_of
 from cf_orch.coordinator.engine import Engine, EngineStopped
-from cf_orch.ledger import Ledger, State
+from cf_orch.ledger import Lease, Ledger, State
+from cf_orch.ledger.records import Pid
 from cf_orch.sidecar.observer import Observer
 
 __all__ = ["look_once", "observe"]
@@ -34,9 +35,19 @@ async def observe(engine: Engine, observer: Observer) -> None:
 
 async def look_once(engine: Engine, observer: Observer) -> bool:
     """Take one look; tell whether something is still being given back."""
-    observer.attached_pids = tuple({pid for lease in engine.ledger.leases.values() for pid in lease.pids})
+    observer.attached_pids = tuple({pid for lease in engine.ledger.leases.values() for pid in _users(engine, lease)})
     report = await asyncio.to_thread(observer.look)
     return await engine.do(report_of(report), _something_closes)
+
+
+def _users(engine: Engine, lease: Lease) -> tuple[Pid, ...]:
+    """The processes whose RAM a lease pays for: those attached, and its session's own only where none is.
+
+    A product that loads its model into another process keeps some RAM itself for as long as it lives.
+    """
+    session = engine.ledger.sessions.get(lease.session_id or "")
+    own = None if session is None else (session.pid, session.pid_start)
+    return tuple(pid for pid in lease.pids if pid != own) or lease.pids
 
 
 def _something_closes(ledger: Ledger, _now: float) -> bool:

@@ -38,7 +38,7 @@ async def _client(coordinator: ResourceCoordinator, gb: float, until: float, wor
 
 async def _load(url: str, clients: int, gb: float, seconds: float) -> Work:
     work = Work(0, 0, [], 0.0)
-    with ResourceCoordinator(url, fallback="fail") as coordinator:
+    with ResourceCoordinator(url, fallback="wait") as coordinator:
         async with coordinator.lease(VRAMSlot("bench", "warm-up", 0.001)):
             pass
         began = time.perf_counter()

@@ -32,9 +32,10 @@ class Desk:
 
     async def lease(self, lease_id: str) -> m.LeaseInfo | None:
         """Return a lease as it reads; None where the ledger does not hold it, or no more."""
-        return await self.engine.look(partial(self._find, lease_id))
+        return await self.engine.look(partial(self.find, lease_id))
 
-    def _find(self, lease_id: str, ledger: Ledger, now: float) -> m.LeaseInfo | None:
+    def find(self, lease_id: str, ledger: Ledger, now: float) -> m.LeaseInfo | None:
+        """Return a lease as it reads at the instant of a look."""
         lease = ledger.find(lease_id)
         return None if lease is None else lease_info(ledger, lease, self.moment(now))
 

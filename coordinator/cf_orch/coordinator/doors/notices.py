@@ -1,10 +1,11 @@
 """What a session must hear, as messages: live from the engine, and what it missed from the journal."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from cf_orch.coordinator.doors.desk import Desk
-from cf_orch.coordinator.engine import EngineStopped
 from cf_orch.coordinator.listeners import Happening
+from cf_orch.ledger import Ledger
 from cf_orch.ledger.events import Closing, Ended, Event, Granted
 from cf_orch.protocol import messages as m
 
@@ -13,14 +14,9 @@ __all__ = ["missed_notices", "notice_of"]
 PAGE = 1000
 
 
-async def notice_of(desk: Desk, happening: Happening) -> m.Notice | None:
-    """Make the message of what happened; None where nobody may be told any more, for the engine stops."""
-    if happening.lease_id is None:
-        return m.Notice(notice=happening.kind, seq=happening.seq)
-    try:
-        lease = await desk.lease(happening.lease_id)
-    except EngineStopped:
-        return None
+def notice_of(desk: Desk, happening: Happening, ledger: Ledger, now: float) -> m.Notice:
+    """Make the message of what happened, from the ledger as it is then."""
+    lease = None if happening.lease_id is None else desk.find(happening.lease_id, ledger, now)
     return m.Notice(notice=happening.kind, seq=happening.seq, lease=lease)
 
 
@@ -33,7 +29,7 @@ async def missed_notices(desk: Desk, session_id: str, since: int) -> AsyncIterat
         for seq, _, event in past:
             since = seq
             happening = _happening(desk, session_id, seq, event)
-            yield seq, None if happening is None else await notice_of(desk, happening)
+            yield seq, None if happening is None else await desk.engine.look(partial(notice_of, desk, happening))
 
 
 def _happening(desk: Desk, session_id: str, seq: int, event: Event) -> Happening | None:

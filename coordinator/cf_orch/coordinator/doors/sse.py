@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from aiohttp import hdrs, web
@@ -107,7 +108,8 @@ def notices_handler(desk: Desk) -> Callable[[web.Request], Awaitable[web.StreamR
             raise Refusal("unknown_session", f"no session {session_id} is open here: register anew")
         since = _since(request, None)
         stream = _Stream(request)
-        with desk.engine.subscribe(session_id) as subscription, suppress(ConnectionError):
+        view = partial(notice_of, desk)
+        with desk.engine.subscribe(session_id, view) as subscription, suppress(ConnectionError):
             response = await stream.open()
             caught_up_to = 0 if since is None else await _send_missed(desk, stream, session_id, since)
             await _send_live(desk, stream, session_id, subscription, caught_up_to)
@@ -125,22 +127,20 @@ async def _send_missed(desk: Desk, stream: _Stream, session_id: str, since: int)
 
 
 async def _send_live(
-    desk: Desk, stream: _Stream, session_id: str, subscription: Subscription, caught_up_to: int
+    desk: Desk, stream: _Stream, session_id: str, subscription: Subscription[m.Notice], caught_up_to: int
 ) -> None:
     while session_id in desk.engine.ledger.sessions:
         try:
             async with asyncio.timeout(PING_EVERY_S):
-                happening = await anext(subscription)
+                notice = await anext(subscription)
         except TimeoutError:
             await stream.ping()
             continue
         except StopAsyncIteration:
             return  # it fell behind: it comes back and resumes
-        if happening.lease_id is None or happening.seq > caught_up_to:
-            notice = await notice_of(desk, happening)
-            if notice is not None:
-                await _send_notice(stream, notice)
-        if happening.kind == "stopping":
+        if notice.lease is None or notice.seq > caught_up_to:
+            await _send_notice(stream, notice)
+        if notice.notice == "stopping":
             return
 
 

@@ -13,6 +13,7 @@ is that session's, and its notices come down from then on.  A socket that closes
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -165,16 +166,16 @@ class _Line:
         if self._notices is not None:
             self._notices.cancel()
         self._who = Caller(session_id)
-        subscription = self._subscription.enter_context(self._desk.engine.subscribe(session_id))
+        subscription = self._subscription.enter_context(
+            self._desk.engine.subscribe(session_id, partial(notice_of, self._desk))
+        )
         self._notices = asyncio.create_task(self._pass_on(subscription))
 
-    async def _pass_on(self, subscription: Subscription) -> None:
+    async def _pass_on(self, subscription: Subscription[m.Notice]) -> None:
         """Send notices; a socket that fell behind is closed, so that its client comes back and syncs."""
         with suppress(ConnectionError):
-            async for happening in subscription:
-                notice = await notice_of(self._desk, happening)
-                if notice is not None:
-                    await self._send(notice)
+            async for notice in subscription:
+                await self._send(notice)
         await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too many notices were not read")
 
     # --- sending
