@@ -7,6 +7,8 @@ import signal
 import sys
 from contextlib import suppress
 
+import uvloop
+
 from cf_orch.coordinator.config import ConfigError, ServeConfig, read_config
 from cf_orch.coordinator.doors.http import make_app
 from cf_orch.coordinator.doors.listen import CannotListen, Doors, open_doors
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logs()
     sys.setswitchinterval(SWITCH_EVERY_S)
     try:
-        return asyncio.run(_serve(config))
+        return uvloop.run(_serve(config))
     except (JournalError, CannotListen) as error:
         print(f"cf-orch: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -131,10 +131,8 @@ def _side_by_side(record: Record) -> str:
     largest: dict[str, int] = {}
     for turn in record.turns:
         largest[turn.service] = max(largest.get(turn.service, 0), turn.peak_bytes)
-    return (
-        f"Side by side the models would have taken {in_gb(sum(largest.values()))} of {in_gb(record.budget_bytes)}. "
-        "(The driver's figures count the products' own processes, too.)"
-    )
+    together = in_gb(sum(largest.values()))
+    return f"Side by side the models would have taken {together} of {in_gb(record.budget_bytes)}."
 
 
 def _summary(record: Record) -> Table:
