@@ -14,6 +14,8 @@ queue_full            its service has too many waiting
 ====================  ==========================================================================
 """
 
+from math import inf
+
 from cf_orch.ledger.books import Books
 from cf_orch.ledger.commands import Request
 from cf_orch.ledger.placement import could_match, hosts_open_to, options_for
@@ -22,7 +24,7 @@ from cf_orch.ledger.records import Device, Slot
 from cf_orch.ledger.refusals import Refusal
 from cf_orch.ledger.settings import GIB, PRIORITIES
 
-__all__ = ["admit", "check_ttl", "complete"]
+__all__ = ["admit", "check_priority", "check_ttl", "complete"]
 
 HIGHEST_PRIORITY = 100
 MOST_GPUS = 64
@@ -83,9 +85,7 @@ def _check_values(slot: Slot) -> None:
         raise Refusal("bad_value", "service is empty: name the product that asks")
     if slot.size_bytes <= 0:
         raise Refusal("bad_value", f"vram_gb must be positive, not {slot.size_bytes / GIB:g}")
-    if not 0 <= slot.priority <= HIGHEST_PRIORITY:
-        named = ", ".join(f"{name} {value}" for name, value in PRIORITIES.items())
-        raise Refusal("bad_value", f"priority must be 0 to {HIGHEST_PRIORITY}, not {slot.priority} ({named})")
+    check_priority(slot.priority)
     if not 1 <= slot.gpus <= MOST_GPUS:
         raise Refusal("bad_value", f"gpus must be 1 to {MOST_GPUS}, not {slot.gpus}")
     if slot.device and slot.gpus > 1 and len(slot.device) != slot.gpus:
@@ -101,8 +101,15 @@ def _check_values(slot: Slot) -> None:
             "bad_value",
             f"residue_gb must be 0 to vram_gb ({slot.size_bytes / GIB:g}), not {slot.residue_bytes / GIB:g}",
         )
-    if slot.max_wait_s is not None and slot.max_wait_s < 0:
-        raise Refusal("bad_value", f"max_wait_s must not be negative, and is {slot.max_wait_s:g}")
+    if slot.max_wait_s is not None and not 0 <= slot.max_wait_s < inf:
+        raise Refusal("bad_value", f"max_wait_s must be 0 or more, and finite, not {slot.max_wait_s:g}")
+
+
+def check_priority(priority: int) -> None:
+    """Refuse what is no class."""
+    if not 0 <= priority <= HIGHEST_PRIORITY:
+        named = ", ".join(f"{name} {value}" for name, value in PRIORITIES.items())
+        raise Refusal("bad_value", f"priority must be 0 to {HIGHEST_PRIORITY}, not {priority} ({named})")
 
 
 def _check_unit(books: Books, slot: Slot) -> None:
@@ -113,7 +120,7 @@ def _check_unit(books: Books, slot: Slot) -> None:
     unit, in_gb = ("MB", gb / 1024) if gb < GIB / 1024 else ("bytes", gb / GIB)
     raise Refusal(
         "wrong_unit",
-        f"{gb:g} GB is more than any device has: did you mean {gb:g} {unit}? Then ask for {in_gb:.3g} GB",
+        f"{gb:.12g} GB is more than any device has: did you mean {gb:.12g} {unit}? Then ask for {in_gb:.3g} GB",
         asked_bytes=slot.need_bytes,
     )
 
@@ -150,12 +157,13 @@ def _check_possible(books: Books, slot: Slot, host_id: str | None) -> None:
             f"no device that it may use has {', '.join(slot.requires)}; they have: "
             + "; ".join(f"{d.name}: {', '.join(d.capabilities) or 'nothing known'}" for d in devices),
         )
-    largest = _largest_possible(able, slot.gpus)
+    largest = _largest_possible(books, able, _shape(slot, host_id))
     each = f" on each of {slot.gpus} devices of one host" if slot.gpus > 1 else ""
-    possible = f"the largest possible is {largest / GIB:.4g} GB" if largest else "no host has so many devices"
+    possible = f"the largest possible is {largest / GIB:.4g} GB (total less reserve)"
     raise Refusal(
         "too_large",
-        f"{slot.need_bytes / GIB:.4g} GB{each} can never be given: {possible} (total less reserve)",
+        f"{slot.need_bytes / GIB:.4g} GB{each} can never be given: "
+        + (possible if largest else "no host has so many of the devices that it may use"),
         asked_bytes=slot.need_bytes,
         largest_bytes=largest,
     )
@@ -184,12 +192,10 @@ def _named_devices(books: Books, slot: Slot, host_id: str | None) -> list[Device
     return [device for device in here if any(could_match(pin, device) for pin in slot.device)]
 
 
-def _largest_possible(devices: list[Device], gpus: int) -> int:
-    """The largest size that ``gpus`` devices of one host could each give; 0 where no host has so many."""
-    by_host: dict[str, list[int]] = {}
-    for device in devices:
-        by_host.setdefault(device.host_id, []).append(device.capacity_bytes)
-    return max((sorted(sizes)[-gpus] for sizes in by_host.values() if len(sizes) >= gpus), default=0)
+def _largest_possible(books: Books, able: list[Device], shape: Shape) -> int:
+    """The largest size that the devices of one host could each give; 0 where no host has so many."""
+    sizes = (device.capacity_bytes for device in able)
+    return max((size for size in sizes if options_for(shape._replace(need_bytes=size), books.devices)), default=0)
 
 
 def _check_queue(books: Books, slot: Slot) -> None:

@@ -21,9 +21,7 @@ HOLD_TIMES_KEPT = 20
 
 
 def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a kind of event
-    """Change the books by one event."""
-    if event.durable:
-        books.seq += 1
+    """Change the books by one event; one that does not fit a lease's state raises and changes nothing."""
     match event:
         case e.Founded():
             books.ledger_id = event.ledger_id
@@ -48,7 +46,7 @@ def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0
         case e.CancelNoted():
             _cancel_noted(books, event, now)
         case e.CancelForgotten():
-            books.cancelled.discard((event.caller, event.request_id))
+            del books.cancelled[event.caller, event.request_id]
         case e.Forgotten():
             _forgotten(books, event)
         case e.Granted():
@@ -66,22 +64,23 @@ def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0
         case e.Loaded() | e.LoadOverdue():
             _loaded(books, event, now)
         case e.Idled():
-            _step(books.leases[event.lease_id], "idled", now)
+            _step(books.leases[event.lease_id], "idled")
         case e.Busied():
-            _step(books.leases[event.lease_id], "busied", now)
+            _step(books.leases[event.lease_id], "busied")
         case e.Closing():
             _closing(books, event, now)
         case e.Leaked():
-            books.devices[event.uuid].foreign_bytes += event.leaked_bytes
+            _leaked(books, event)
         case e.Ended():
             _ended(books, event, now)
         case _:
             assert_never(event)
+    if event.durable:
+        books.seq += 1
 
 
-def _step(lease: Lease, event: str, now: float) -> None:
+def _step(lease: Lease, event: str) -> None:
     lease.state = next_state(lease.id, lease.state, event)
-    lease.state_since = now
 
 
 # --- sessions
@@ -127,6 +126,7 @@ def _device_seen(books: Books, event: e.DeviceSeen) -> None:
         )
     for field in event.__struct_fields__[1:]:
         setattr(device, field, getattr(event, field))
+    device.facts_seq = books.seq + 1
     books.queue.devices_changed()
 
 
@@ -156,21 +156,23 @@ def _sampled(books: Books, event: e.Sampled) -> None:
     device.floor_bytes = account.floor_bytes
     for lease in leases:
         seen = account.seen_bytes[lease.id]
-        lease.seen[device.uuid], before = seen, lease.seen.get(device.uuid, 0)
+        lease.seen[device.uuid], before = seen, lease.seen[device.uuid]
         due = lease.due_bytes(device.uuid)
-        if sample.taken_at <= lease.state_since:  # it looked before the memory could have come back
+        if sample.taken_at <= lease.due_since:  # it looked before the memory could have come back
             due = max(due, lease.charges[device.uuid])
         lease.seen[device.uuid] = before
         books.charge(lease, device, due, seen)
 
 
 def _claim(books: Books, lease: Lease, device: Device) -> Claim:
+    closing, promised = lease.state is State.CLOSING, lease.slot.need_bytes
     return Claim(
         lease_id=lease.id,
         token=lease.token or 0,
         pids=books.pids_of(lease, device),
-        promised_bytes=lease.slot.need_bytes,
-        closing=lease.state is State.CLOSING,
+        kept_bytes=lease.charges[device.uuid] if closing else min(lease.seen[device.uuid], promised),
+        promised_bytes=promised,
+        closing=closing,
     )
 
 
@@ -189,7 +191,6 @@ def _requested(books: Books, event: e.Requested, now: float) -> None:
         place=event.place,
         requested_unix_s=event.unix_s,
         priority=event.slot.priority,
-        state_since=now,
     )
     _register(books, lease)
     _arm_waiter(books, lease, now)
@@ -201,6 +202,7 @@ def _requested(books: Books, event: e.Requested, now: float) -> None:
 def _register(books: Books, lease: Lease) -> None:
     books.leases[lease.id] = lease
     books.requests[lease.caller, lease.request_id] = lease.id
+    books.cancelled.pop((lease.caller, lease.request_id), None)
     if lease.session_id is not None:
         session = books.sessions[lease.session_id]
         session.leases.add(lease.id)
@@ -265,8 +267,10 @@ def _leave_queue(books: Books, lease: Lease) -> None:
 
 
 def _cancel_noted(books: Books, event: e.CancelNoted, now: float) -> None:
-    books.cancelled.add((event.caller, event.request_id))
-    books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, f"{event.caller}\n{event.request_id}")
+    key = (event.caller, event.request_id)
+    books.cancelled.pop(key, None)
+    books.cancelled[key] = now + books.settings.remember_s
+    books.timers.at(books.cancelled[key], Timer.FORGET_CANCEL, "")
 
 
 # --- holding
@@ -274,8 +278,9 @@ def _cancel_noted(books: Books, event: e.CancelNoted, now: float) -> None:
 
 def _granted(books: Books, event: e.Granted, now: float) -> None:
     lease = books.leases[event.lease_id]
+    state = next_state(lease.id, lease.state, "granted_loading" if event.loading else "granted_active")
     _leave_queue(books, lease)
-    _step(lease, "granted_loading" if event.loading else "granted_active", now)
+    lease.state = state
     lease.granted_unix_s = event.unix_s
     _hold(books, lease, event.token, event.devices, now)
     _arm_load(books, lease, now)
@@ -296,7 +301,6 @@ def _adopted(books: Books, event: e.Adopted, now: float) -> None:
         granted_unix_s=event.unix_s,
         priority=event.slot.priority,
         state=State.ACTIVE,
-        state_since=now,
         adopted=True,
     )
     _register(books, lease)
@@ -304,7 +308,7 @@ def _adopted(books: Books, event: e.Adopted, now: float) -> None:
 
 
 def _hold(books: Books, lease: Lease, token: int, devices: tuple[str, ...], now: float) -> None:
-    lease.token, lease.devices, lease.held_since = token, devices, now
+    lease.token, lease.devices, lease.held_since, lease.due_since = token, devices, now, now
     service = lease.slot.service
     books.held_bytes[service] = books.held_bytes.get(service, 0) + lease.full_bytes
     for uuid in devices:
@@ -322,11 +326,12 @@ def _arm_load(books: Books, lease: Lease, now: float) -> None:
 
 def _loaded(books: Books, event: e.Loaded | e.LoadOverdue, now: float) -> None:
     lease = books.leases[event.lease_id]
+    if isinstance(event, e.Loaded):
+        _step(lease, "loaded")
+        lease.due_since = now
+        _settle_driverless(books, lease)
     books.close_window(lease)
     lease.load_overdue = isinstance(event, e.LoadOverdue)
-    if isinstance(event, e.Loaded):
-        _step(lease, "loaded", now)
-        _settle_driverless(books, lease)
 
 
 def _settle_driverless(books: Books, lease: Lease) -> None:
@@ -339,9 +344,9 @@ def _settle_driverless(books: Books, lease: Lease) -> None:
 
 def _closing(books: Books, event: e.Closing, now: float) -> None:
     lease = books.leases[event.lease_id]
+    _step(lease, "closing")
     books.close_window(lease)
-    _step(lease, "closing", now)
-    lease.outcome = event.outcome
+    lease.outcome, lease.due_since = event.outcome, now
     if event.outcome is Outcome.RELEASED and lease.held_since is not None:
         times = books.hold_times_s.setdefault(lease.slot.service, deque(maxlen=HOLD_TIMES_KEPT))
         times.append(now - lease.held_since)
@@ -354,15 +359,24 @@ def _arm_reclaim(books: Books, lease: Lease, now: float) -> None:
         books.timers.at(now + books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
 
 
+def _leaked(books: Books, event: e.Leaked) -> None:
+    """Count the bytes as foreign, and as no lease's growth when they are seen again."""
+    device = books.devices[event.uuid]
+    device.foreign_bytes += event.leaked_bytes
+    if device.floor_bytes is not None:
+        device.floor_bytes += event.leaked_bytes
+
+
 def _ended(books: Books, event: e.Ended, now: float) -> None:
-    lease = books.leases.pop(event.lease_id)
+    lease = books.leases[event.lease_id]
+    state = next_state(lease.id, lease.state, "ended")
     if lease.state is State.QUEUED:
         _leave_queue(books, lease)
     else:
         books.uncharge(lease)
         books.held_bytes[lease.slot.service] -= lease.full_bytes
-    _step(lease, "ended", now)
-    lease.outcome = event.outcome
+    del books.leases[lease.id]
+    lease.state, lease.outcome = state, event.outcome
     if lease.session_id in books.sessions:
         books.sessions[lease.session_id].leases.discard(lease.id)
     books.ended[lease.id] = lease
@@ -382,6 +396,7 @@ def _forgotten(books: Books, event: e.Forgotten) -> None:
 def _restarted(books: Books, now: float) -> None:
     """Give every deadline its full time from now; what was idle counts as busy; what was seen is stale."""
     books.timers.clear()
+    books.hold_times_s.clear()
     for session in books.sessions.values():
         session.may_adopt = True
         _renew(books, session, now)
@@ -393,16 +408,16 @@ def _restarted(books: Books, now: float) -> None:
         _restart_lease(books, lease, now)
     for lease in books.ended.values():
         books.timers.at(now + books.settings.remember_s, Timer.FORGET, lease.id)
-    for caller, request_id in books.cancelled:
-        books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, f"{caller}\n{request_id}")
+    books.cancelled = dict.fromkeys(books.cancelled, now + books.settings.remember_s)
+    books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, "")
 
 
 def _restart_lease(books: Books, lease: Lease, now: float) -> None:
-    lease.state_since = now
+    lease.due_since = now
     lease.held_since = None
     _arm_lease(books, lease, now)
     if lease.state is State.IDLE:
-        _step(lease, "busied", now)
+        _step(lease, "busied")
     elif lease.state is State.QUEUED:
         if lease.cut_until is not None:
             lease.cut_until = None

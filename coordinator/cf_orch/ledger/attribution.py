@@ -1,13 +1,15 @@
 """Whose bytes the driver shows: a pure function of one sample and of the leases on the device.
 
 1. A process that has bytes is matched with the leases that name it or one of its ancestors, by id and start time.
-   Its bytes fill those leases in order of their tokens, closing ones last, each up to its promise; what is left over
-   is over-use of the newest that is not closing.
+   Its bytes fill those leases; what is left over is over-use of the newest that is not closing.
 2. What no lease claimed by process is unclaimed.  Leases without known processes, leases of which a process is
    listed without its bytes, and all leases where no process is listed with bytes, are given the growth of the
-   unclaimed bytes over their floor: the last value seen while no such lease was charged.  Oldest first, each at
-   most its promise.
+   unclaimed bytes over their floor: the last value seen while no such lease was charged.
 3. The rest is foreign use.
+
+Filling goes by what is surest, each step oldest lease first: those that stay keep what was seen of them before, up
+to their promise; those that close keep what they are charged for, so that only a fall of the sum shows their bytes
+back; then those that stay grow up to their promise.
 
 While the floor is not known (after a restart) no growth can be told from foreign use, and all that is unclaimed
 counts as foreign: rather counted twice than granted twice.
@@ -22,18 +24,14 @@ __all__ = ["Account", "Claim", "attribute"]
 
 
 class Claim(NamedTuple):
-    """What a lease brings to the sharing-out: its processes on this host and its promise here."""
+    """What a lease brings to the sharing-out: its processes on this host, what it keeps, and what it may grow to."""
 
     lease_id: str
     token: int
     pids: tuple[Pid, ...]
+    kept_bytes: int
     promised_bytes: int
     closing: bool
-
-    @property
-    def rank(self) -> tuple[bool, int]:
-        """Order of filling: those that still use their memory first, oldest first."""
-        return self.closing, self.token
 
     def owns(self, process: Process) -> bool:
         """Tell whether a process, or one of its ancestors, is the lease's; an unknown start time matches any."""
@@ -56,39 +54,43 @@ class Account(NamedTuple):
 
 def attribute(sample: Sample, claims: Iterable[Claim], floor_bytes: int | None) -> Account:
     """Share a sample's used bytes out among leases and foreign use."""
-    ranked = sorted(claims, key=lambda claim: claim.rank)
-    seen = dict.fromkeys((claim.lease_id for claim in ranked), 0)
+    by_age = sorted(claims, key=lambda claim: claim.token)
+    seen = dict.fromkeys((claim.lease_id for claim in by_age), 0)
     foreign: list[Process] = []
     unsized: set[str] = set()
     for process in sample.processes:
-        owners = [claim for claim in ranked if claim.owns(process)]
+        owners = [claim for claim in by_age if claim.owns(process)]
         if owners and process.used_bytes is None:
             unsized.update(claim.lease_id for claim in owners)
         elif owners:
-            _fill_by_process(process.used_bytes or 0, owners, seen)
+            left = _fill(process.used_bytes or 0, owners, seen)
+            staying = [claim for claim in owners if not claim.closing] or owners
+            seen[staying[-1].lease_id] += left
         else:
             foreign.append(process)
 
     unclaimed = max(0, sample.used_bytes - sum(seen.values()))
     silent = not any(process.used_bytes for process in sample.processes)
-    growing = [claim for claim in ranked if silent or not claim.pids or claim.lease_id in unsized]
+    growing = [claim for claim in by_age if silent or not claim.pids or claim.lease_id in unsized]
     if not growing:
         return Account(seen, unclaimed, tuple(foreign), unclaimed)
     if floor_bytes is None:
         return Account(seen, unclaimed, tuple(foreign), None)
     floor = min(floor_bytes, unclaimed)
-    growth = unclaimed - floor
-    for claim in growing:
-        share = min(growth, max(0, claim.promised_bytes - seen[claim.lease_id]))
-        seen[claim.lease_id] += share
-        growth -= share
-    return Account(seen, floor + growth, tuple(foreign), floor)
+    left = _fill(unclaimed - floor, growing, seen)
+    return Account(seen, floor + left, tuple(foreign), floor)
 
 
-def _fill_by_process(used: int, owners: list[Claim], seen: dict[str, int]) -> None:
-    for claim in owners:
-        share = min(used, max(0, claim.promised_bytes - seen[claim.lease_id]))
+def _fill(amount: int, claims: list[Claim], seen: dict[str, int]) -> int:
+    """Give bytes to leases in the order of the three steps; returns what is left over."""
+    staying = [claim for claim in claims if not claim.closing]
+    steps = [
+        *((claim, claim.kept_bytes) for claim in staying),
+        *((claim, claim.kept_bytes) for claim in claims if claim.closing),
+        *((claim, claim.promised_bytes) for claim in staying),
+    ]
+    for claim, most in steps:
+        share = min(amount, max(0, most - seen[claim.lease_id]))
         seen[claim.lease_id] += share
-        used -= share
-    staying = [claim for claim in owners if not claim.closing] or owners
-    seen[staying[-1].lease_id] += used
+        amount -= share
+    return amount

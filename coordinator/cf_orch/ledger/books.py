@@ -30,7 +30,7 @@ class Books:
         self.leases: dict[str, Lease] = {}
         self.ended: dict[str, Lease] = {}
         self.requests: dict[RequestKey, str] = {}
-        self.cancelled: set[RequestKey] = set()
+        self.cancelled: dict[RequestKey, float] = {}  #: cancelled before they came, and until when; the oldest first
         self.held_bytes: dict[str, int] = {}  #: full sizes of all that is granted, by service: what quotas count
         self.hold_times_s: dict[str, deque[float]] = {}  #: how long each service held its last leases; volatile
         self.queue = Queue(self._options_for)

@@ -165,7 +165,7 @@ class Ended(_Event, frozen=True, kw_only=True, tag="ended"):
 
 
 class CancelNoted(_Event, frozen=True, kw_only=True, tag="cancel_noted"):
-    """A request id was cancelled before its request arrived; the request will find itself cancelled."""
+    """A request id was cancelled before its request arrived; ``requested`` uses this up and ``ended`` follows."""
 
     caller: str
     request_id: str

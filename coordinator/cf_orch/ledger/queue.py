@@ -7,7 +7,6 @@ of waiters.
 """
 
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict, SortedList
@@ -51,8 +50,7 @@ class Lane:
     def __init__(self, shape: Shape, options: tuple[Option, ...]) -> None:
         self.shape = shape
         self.set_options(options)
-        self._places: list[int] = []
-        self._waiting: dict[int, str] = {}
+        self._waiting: SortedDict[int, str] = SortedDict()
 
     def set_options(self, options: tuple[Option, ...]) -> None:
         """Say anew where the shape could be served."""
@@ -61,12 +59,9 @@ class Lane:
 
     def add(self, place: int, lease_id: str) -> None:
         self._waiting[place] = lease_id
-        heappush(self._places, place)
 
     def discard(self, place: int) -> None:
         del self._waiting[place]
-        while self._places and self._places[0] not in self._waiting:
-            heappop(self._places)
 
     @property
     def empty(self) -> bool:
@@ -76,12 +71,12 @@ class Lane:
     @property
     def head(self) -> str:
         """The id of the lease that comes first."""
-        return self._waiting[self._places[0]]
+        return self._waiting.peekitem(0)[1]
 
     @property
     def order(self) -> Order:
         """Where the first of the lane stands among all."""
-        return Order(-self.shape.priority, self._places[0])
+        return Order(-self.shape.priority, self._waiting.peekitem(0)[0])
 
 
 def order_of(lease: Lease) -> Order:

@@ -94,6 +94,7 @@ class Device(msgspec.Struct, kw_only=True):
     reserve_bytes: int = 0
     has_driver: bool = True  #: false: declared by hand, the ledger alone counts
     capabilities: tuple[str, ...] = ()
+    facts_seq: int = 0  #: the journal sequence at which all this was last said
     draining: bool = False
     drain_for_s: float | None = None
 
@@ -138,12 +139,21 @@ class Device(msgspec.Struct, kw_only=True):
             room = min(room, self.sample.free_bytes - self.reserve_bytes - self.unseen_bytes)
         return room
 
+    @property
+    def most_room_bytes(self) -> int:
+        """What could be granted if every lease on it ended: a driver may keep more for itself than the reserve."""
+        room = self.capacity_bytes - self.foreign_bytes
+        if self.has_driver and self.sample is not None:
+            driver_total = self.sample.free_bytes + self.sample.used_bytes
+            room = min(room, driver_total - self.foreign_bytes - self.reserve_bytes)
+        return room
+
 
 class Lease(msgspec.Struct, kw_only=True):
     """One request and what became of it."""
 
     VOLATILE: ClassVar[frozenset[str]] = frozenset(
-        {"expires_at", "waits_until", "ages_at", "cut_until", "state_since", "held_since", "charges", "seen"}
+        {"expires_at", "waits_until", "ages_at", "cut_until", "due_since", "held_since", "charges", "seen"}
     )
 
     id: str
@@ -169,7 +179,7 @@ class Lease(msgspec.Struct, kw_only=True):
     waits_until: float | None = None
     ages_at: float | None = None
     cut_until: float | None = None  #: its caller's connection broke: passed over, and cancelled then
-    state_since: float = 0.0
+    due_since: float = 0.0  #: when it came to be due what it is; only a later look lets its charge fall
     held_since: float | None = None
     charges: dict[str, int] = msgspec.field(default_factory=dict)  #: what it counts for, by device
     seen: dict[str, int] = msgspec.field(default_factory=dict)  #: bytes attributed to it, by device
@@ -179,13 +189,17 @@ class Lease(msgspec.Struct, kw_only=True):
         """Its full size over all its devices, as quotas count it."""
         return self.slot.size_bytes * self.slot.gpus
 
-    def due_bytes(self, uuid: str) -> int:
-        """What it must be charged on a device by its state and by what the driver shows of it."""
+    @property
+    def promised_bytes(self) -> int:
+        """What it may use on each device in its state."""
         match self.state:
             case State.CLOSING:
-                promised = 0
+                return 0
             case State.LOADING:
-                promised = self.slot.need_bytes
+                return self.slot.need_bytes
             case _:
-                promised = self.slot.size_bytes
-        return max(promised, self.seen.get(uuid, 0))
+                return self.slot.size_bytes
+
+    def due_bytes(self, uuid: str) -> int:
+        """What it must be charged on a device by its state and by what the driver shows of it."""
+        return max(self.promised_bytes, self.seen.get(uuid, 0))

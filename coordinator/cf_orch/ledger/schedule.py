@@ -2,8 +2,8 @@
 
 :func:`next_grant` walks the lanes in order.  For the first waiter of each:
 
-1. one of a service over its quota holds back its own service, and nobody else;
-2. a stalled one (it would not fit though every lease ended) holds nobody back;
+1. a stalled one (it would not fit though every lease ended) holds nobody back;
+2. one of a service over its quota holds back its own service, and nobody else;
 3. one that fits on devices that nobody before it could use is the next to be granted;
 4. any other holds back, for all behind it, every device that it could use.
 
@@ -36,15 +36,18 @@ def next_grant(books: Books, now: float) -> Choice | None:
         if not open_devices:
             return None
         service = lane.shape.service
-        if service in held_back_services:
+        over_quota = books.over_quota(service, lane.shape.size_bytes * lane.shape.gpus)
+        if service in held_back_services or (lane.devices.isdisjoint(open_devices) and not over_quota):
+            continue  # it gets nothing, and holds back nothing that is not held back already
+        if stalled(books, lane, now):
             continue
-        if books.over_quota(service, lane.shape.size_bytes * lane.shape.gpus):
+        if over_quota:
             held_back_services.add(service)
-        elif not stalled(books, lane, now):
-            devices = best_fit(lane.shape, lane.options, books.devices, open_devices)
-            if devices is not None:
-                return Choice(lane.head, devices)
-            open_devices -= lane.devices
+            continue
+        devices = best_fit(lane.shape, lane.options, books.devices, open_devices)
+        if devices is not None:
+            return Choice(lane.head, devices)
+        open_devices -= lane.devices
     return None
 
 
@@ -66,6 +69,6 @@ def stalled(books: Books, lane: Lane, now: float) -> bool:
         if (device := books.devices[uuid])
         and not device.draining
         and not device.blind(now, books.settings.stale_after_s)
-        and lane.shape.need_bytes <= device.capacity_bytes - device.foreign_bytes
+        and lane.shape.need_bytes <= device.most_room_bytes
     ]
     return not any(choose(option.picks, bearable) for option in lane.options)

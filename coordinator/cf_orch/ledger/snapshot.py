@@ -25,8 +25,9 @@ class _Snapshot(msgspec.Struct, kw_only=True):
 def dump(books: Books) -> bytes:
     """Encode the books.  Charges go along, for what was being given back is charged until a driver looks."""
     view = durable_view(books)
+    view["cancelled"] = list(books.cancelled)
     view["ended"] = [_durable(lease) for lease in books.ended.values()]
-    view["charges"] = {lease.id: lease.charges for lease in books.leases.values()}
+    view["charges"] = {key: books.leases[key].charges for key in sorted(books.leases)}
     return msgspec.json.encode(view)
 
 
@@ -35,7 +36,6 @@ def durable_view(books: Books) -> dict[str, Any]:
     return {
         "ledger_id": books.ledger_id,
         "seq": books.seq,
-        "cancelled": sorted(books.cancelled),
         "sessions": [_durable(books.sessions[key]) for key in sorted(books.sessions)],
         "devices": [_durable(books.devices[key]) for key in sorted(books.devices)],
         "leases": [_durable(books.leases[key]) for key in sorted(books.leases)],
@@ -53,19 +53,18 @@ def load(books: Books, encoded: bytes) -> None:
     """Fill empty books from a snapshot; deadlines are set by the restart that must follow."""
     snapshot = msgspec.json.decode(encoded, type=_Snapshot)
     books.ledger_id, books.seq = snapshot.ledger_id, snapshot.seq
-    books.cancelled = set(snapshot.cancelled)
+    books.cancelled = dict.fromkeys(snapshot.cancelled, 0.0)
     books.sessions = {session.id: session for session in snapshot.sessions}
     books.devices = {device.uuid: device for device in snapshot.devices}
     books.ended = {lease.id: lease for lease in snapshot.ended}
-    for lease in snapshot.ended:
-        books.requests[lease.caller, lease.request_id] = lease.id
+    for lease in sorted([*snapshot.ended, *snapshot.leases], key=lambda lease: lease.place):
+        books.requests[lease.caller, lease.request_id] = lease.id  # an adopted lease may have come after another's end
     for lease in snapshot.leases:
         _load_lease(books, lease, snapshot.charges.get(lease.id, {}))
 
 
 def _load_lease(books: Books, lease: Lease, charges: dict[str, int]) -> None:
     books.leases[lease.id] = lease
-    books.requests[lease.caller, lease.request_id] = lease.id
     if lease.session_id in books.sessions:
         books.sessions[lease.session_id].leases.add(lease.id)
     if lease.state is State.QUEUED:

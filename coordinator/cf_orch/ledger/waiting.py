@@ -4,6 +4,7 @@ from statistics import median
 from typing import NamedTuple
 
 from cf_orch.ledger.books import Books
+from cf_orch.ledger.placement import choose
 from cf_orch.ledger.queue import Lane, order_of
 from cf_orch.ledger.records import Device, Lease
 from cf_orch.ledger.schedule import stalled
@@ -33,7 +34,7 @@ def waiting_for(books: Books, lease: Lease, now: float) -> WaitingFor:
     """Explain a queued lease's wait."""
     slot = lease.slot
     lane = books.queue.lane_of(lease)
-    device = _nearest(books, lane.devices)
+    device = _nearest(books, lane, now)
     if device is None:
         return WaitingFor("blind", None, slot.need_bytes, 0, (), None)
     if books.over_quota(slot.service, lease.full_bytes):
@@ -51,10 +52,20 @@ def waiting_for(books: Books, lease: Lease, now: float) -> WaitingFor:
     return WaitingFor("memory", device.uuid, slot.need_bytes, free, names, _eta_s(books, lease, device, now))
 
 
-def _nearest(books: Books, uuids: frozenset[str]) -> Device | None:
-    """The device with the most room among those that could serve."""
-    devices = (books.devices[uuid] for uuid in sorted(uuids))
-    return max(devices, key=lambda device: device.room_bytes, default=None)
+def _nearest(books: Books, lane: Lane, now: float) -> Device | None:
+    """The tightest of the devices that a waiter would get where it comes nearest to fitting."""
+
+    def ease(device: Device) -> tuple[bool, int]:
+        closed = device.draining or device.blind(now, books.settings.stale_after_s) or device.window is not None
+        return not closed, device.room_bytes
+
+    tightest: list[Device] = []
+    for option in lane.options:
+        easiest_first = sorted(frozenset().union(*option.picks))
+        easiest_first.sort(key=lambda uuid: ease(books.devices[uuid]), reverse=True)
+        chosen = choose(option.picks, easiest_first) or ()
+        tightest.append(min((books.devices[uuid] for uuid in chosen), key=ease))
+    return max(tightest, key=ease, default=None)
 
 
 def _quota(books: Books, lease: Lease) -> WaitingFor:
@@ -74,14 +85,19 @@ def _cause_of_stall(books: Books, lane: Lane, now: float) -> str:
 def _held_back_by(books: Books, lease: Lease, own: Lane, now: float) -> tuple[str, ...]:
     """The first of each lane that comes before and holds a device back, or stands over its service's quota."""
     before: list[str] = []
+    over_quota: set[str] = set()
     for lane in books.queue.lanes():
         if lane.order >= order_of(lease) or len(before) == MOST_NAMED:
             break
-        over_quota = books.over_quota(lane.shape.service, lane.shape.size_bytes * lane.shape.gpus)
-        if over_quota:
-            if lane.shape.service == lease.slot.service:
-                before.append(lane.head)
-        elif lane.devices & own.devices and not stalled(books, lane, now):
+        if stalled(books, lane, now):
+            continue
+        service = lane.shape.service
+        if service in over_quota or books.over_quota(service, lane.shape.size_bytes * lane.shape.gpus):
+            over_quota.add(service)
+            in_the_way = service == lease.slot.service
+        else:
+            in_the_way = not lane.devices.isdisjoint(own.devices)
+        if in_the_way:
             before.append(lane.head)
     return tuple(before)
 

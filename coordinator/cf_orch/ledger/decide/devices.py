@@ -1,5 +1,7 @@
 """What observers see, and what an operator says of a device."""
 
+from math import inf
+
 from cf_orch.ledger import events as e
 from cf_orch.ledger.commands import DeviceReport, Drain, ReportDevices, Undrain
 from cf_orch.ledger.decide.decision import Decision
@@ -24,16 +26,15 @@ def report(d: Decision, command: ReportDevices) -> None:
 
 
 def _check(seen: DeviceReport) -> None:
-    if seen.total_bytes < 0 or seen.reserve_bytes < 0 or seen.age_s < 0:
-        raise Refusal("bad_value", f"device {seen.uuid}: total, reserve and age must not be negative")
+    if seen.total_bytes < 0 or seen.reserve_bytes < 0 or not 0 <= seen.age_s < inf:
+        raise Refusal("bad_value", f"device {seen.uuid}: total, reserve and age must be finite and not negative")
     if (seen.used_bytes or 0) < 0 or (seen.free_bytes or 0) < 0:
         raise Refusal("bad_value", f"device {seen.uuid}: used and free must not be negative")
 
 
 def _take_facts(d: Decision, command: ReportDevices, seen: DeviceReport) -> None:
     """Journal a device that is new, or of which something else than its use is new."""
-    known = d.books.devices.get(seen.uuid)
-    if known is not None and seen.error is not None:
+    if seen.error is not None:
         return  # what cannot be read now is as it was
     event = e.DeviceSeen(
         uuid=seen.uuid,
@@ -46,6 +47,7 @@ def _take_facts(d: Decision, command: ReportDevices, seen: DeviceReport) -> None
         has_driver=seen.has_driver,
         capabilities=tuple(sorted(seen.capabilities)),
     )
+    known = d.books.devices.get(seen.uuid)
     if known is None or any(getattr(known, field) != getattr(event, field) for field in event.__struct_fields__):
         d.emit(event)
 
@@ -81,8 +83,8 @@ def _device(d: Decision, uuid: str) -> Device:
 
 def drain(d: Decision, command: Drain) -> None:
     """Grant nothing new there; leases that hold memory go on."""
-    if command.for_s is not None and command.for_s <= 0:
-        raise Refusal("bad_value", f"for_s must be positive, not {command.for_s:g}")
+    if command.for_s is not None and not 0 < command.for_s < inf:
+        raise Refusal("bad_value", f"for_s must be positive and finite, not {command.for_s:g}")
     d.emit(e.DrainBegun(uuid=_device(d, command.uuid).uuid, for_s=command.for_s))
 
 

@@ -5,7 +5,7 @@ from cf_orch.ledger.events import Closing, Ended, Leaked, SessionEnded
 from cf_orch.ledger.records import Lease, Session
 from cf_orch.ledger.states import Outcome, State
 
-__all__ = ["end", "end_reclaimed", "end_session", "give_up_reclaim"]
+__all__ = ["end", "end_reclaimed", "end_session", "give_up_reclaim", "looked_since"]
 
 
 def end(d: Decision, lease: Lease, outcome: Outcome) -> None:
@@ -20,12 +20,15 @@ def end(d: Decision, lease: Lease, outcome: Outcome) -> None:
 
 def end_reclaimed(d: Decision, lease: Lease) -> None:
     """End a closing lease once every driver has looked since and shows nothing of it any more."""
-    for uuid, charge in lease.charges.items():
-        device = d.books.devices[uuid]
-        looked = device.sample is not None and device.sample.taken_at > lease.state_since
-        if charge or (device.has_driver and not looked):
-            return
-    d.emit(Ended(lease_id=lease.id, outcome=lease.outcome or Outcome.RELEASED))
+    if looked_since(d, lease) and not any(lease.charges.values()):
+        d.emit(Ended(lease_id=lease.id, outcome=lease.outcome or Outcome.RELEASED))
+
+
+def looked_since(d: Decision, lease: Lease) -> bool:
+    """Tell whether every driver has looked since the lease was given back."""
+    devices = (d.books.devices[uuid] for uuid in lease.devices)
+    samples = (device.sample for device in devices if device.has_driver)
+    return all(sample is not None and sample.taken_at > lease.due_since for sample in samples)
 
 
 def give_up_reclaim(d: Decision, lease: Lease) -> None:

@@ -26,6 +26,7 @@ def _enqueue(d: Decision, command: Request) -> None:
     host_id = session.host_id if session else None
     slot = admit(d.books, command, host_id)
     ttl_s = None if session else check_ttl(d.books, command.ttl_s)
+    cancelled = (command.caller, command.request_id) in d.books.cancelled
     place = d.next_seq()
     lease_id = f"{d.books.ledger_id}-{place}"
     d.emit(
@@ -41,8 +42,7 @@ def _enqueue(d: Decision, command: Request) -> None:
             unix_s=d.unix_s,
         )
     )
-    if (command.caller, command.request_id) in d.books.cancelled:
-        d.emit(e.CancelForgotten(caller=command.caller, request_id=command.request_id))
+    if cancelled:
         end(d, d.books.leases[lease_id], Outcome.CANCELLED)
 
 

@@ -1,7 +1,9 @@
 """Registering, heartbeats, leaving, and saying after a reconnect what one holds."""
 
+from collections import Counter
+
 from cf_orch.ledger import events as e
-from cf_orch.ledger.admission import check_ttl
+from cf_orch.ledger.admission import check_priority, check_ttl
 from cf_orch.ledger.commands import CloseSession, Holding, OpenSession, RenewSession, Sync
 from cf_orch.ledger.decide.decision import Decision
 from cf_orch.ledger.decide.ending import end, end_session
@@ -44,9 +46,10 @@ def sync(d: Decision, command: Sync) -> None:
     1. What it names and the ledger knows stays.
     2. What it holds and the ledger does not know, or has ended, is adopted as a new lease, even beyond the total,
        if the session was cut off or the coordinator started since it last synced; else it is not, and stays ended.
-    3. What it does not name ends.
+    3. What it does not name ends; so does a wait for what it holds by now.
     """
     session = d.session(command.session_id)
+    _check_named_once(command.holdings)
     unknown = [holding for holding in command.holdings if _known(d, session, holding) is None and holding.held]
     to_adopt = unknown if session.may_adopt else []
     for holding in to_adopt:
@@ -70,19 +73,26 @@ def _known(d: Decision, session: Session, holding: Holding) -> Lease | None:
     return lease if lease.devices or not holding.held else None
 
 
+def _check_named_once(holdings: tuple[Holding, ...]) -> None:
+    for request_id, times in Counter(holding.request_id for holding in holdings).items():
+        if times > 1:
+            raise Refusal("bad_value", f"request {request_id} is named {times} times: name each lease once")
+
+
 def _check_adoptable(d: Decision, holding: Holding) -> None:
     missing = [uuid for uuid in holding.devices if uuid not in d.books.devices]
     if missing or not holding.devices:
         named = ", ".join(missing) or "no device"
         raise Refusal("unknown_device", f"request {holding.request_id} holds {named}, which is not known here")
+    if len(set(holding.devices)) < len(holding.devices):
+        raise Refusal("bad_value", f"request {holding.request_id} names a device twice: {', '.join(holding.devices)}")
     if holding.size_bytes <= 0:
         raise Refusal("bad_value", f"request {holding.request_id} is held, but says no positive vram_gb")
+    if holding.priority is not None:
+        check_priority(holding.priority)
 
 
 def _adopt(d: Decision, session: Session, holding: Holding) -> None:
-    waiting = d.books.find_request((session.id, holding.request_id))
-    if waiting is not None and waiting.state is State.QUEUED:  # it was served elsewhere meanwhile
-        end(d, waiting, Outcome.RELEASED)
     seq = d.next_seq()
     slot = Slot(
         service=holding.service or session.service,

@@ -3,7 +3,7 @@
 from cf_orch.ledger import events as e
 from cf_orch.ledger.apply import next_class
 from cf_orch.ledger.decide.decision import Decision
-from cf_orch.ledger.decide.ending import end, end_session, give_up_reclaim
+from cf_orch.ledger.decide.ending import end, end_session, give_up_reclaim, looked_since
 from cf_orch.ledger.records import Lease
 from cf_orch.ledger.states import Outcome, State
 from cf_orch.ledger.timers import Timer
@@ -23,8 +23,7 @@ def fire_due(d: Decision) -> None:
             case Timer.FORGET:
                 d.emit(e.Forgotten(lease_id=key))
             case Timer.FORGET_CANCEL:
-                caller, _, request_id = key.partition("\n")
-                d.emit(e.CancelForgotten(caller=caller, request_id=request_id))
+                _cancels_end(d)
             case _:
                 lease = d.books.leases.get(key)
                 if lease is not None:
@@ -45,6 +44,14 @@ def _drain_ends(d: Decision, uuid: str) -> None:
     ends_at = d.books.devices[uuid].drain_ends_at
     if ends_at is not None and ends_at <= d.now:
         d.emit(e.DrainEnded(uuid=uuid))
+
+
+def _cancels_end(d: Decision) -> None:
+    while d.books.cancelled:
+        (caller, request_id), until = next(iter(d.books.cancelled.items()))
+        if until > d.now:
+            return
+        d.emit(e.CancelForgotten(caller=caller, request_id=request_id))
 
 
 def _lease_timer(d: Decision, kind: Timer, lease: Lease) -> None:
@@ -72,12 +79,10 @@ def _end_if_due(d: Decision, lease: Lease, deadline: float | None, outcome: Outc
 
 
 def _lease_expires(d: Decision, lease: Lease) -> None:
-    if lease.expires_at is None:
-        return
-    if lease.expires_at <= d.now:
-        end(d, lease, Outcome.EXPIRED)
-    else:
+    if lease.expires_at is not None and lease.expires_at > d.now:
         d.books.timers.at(lease.expires_at, Timer.LEASE_EXPIRES, lease.id)
+    else:
+        end(d, lease, Outcome.EXPIRED)
 
 
 def _ages(d: Decision, lease: Lease) -> None:
@@ -88,10 +93,9 @@ def _ages(d: Decision, lease: Lease) -> None:
 
 def _reclaim_ends(d: Decision, lease: Lease) -> None:
     """Only fresh sight can tell that bytes did not come back: a blind driver gets the time anew."""
-    if lease.state is not State.CLOSING:
-        return
     stale_after_s = d.books.settings.stale_after_s
-    if any(d.books.devices[uuid].blind(d.now, stale_after_s) for uuid in lease.devices):
+    blind = any(d.books.devices[uuid].blind(d.now, stale_after_s) for uuid in lease.devices)
+    if blind or not looked_since(d, lease):
         d.books.timers.at(d.now + d.books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
     else:
         give_up_reclaim(d, lease)
