@@ -1,0 +1,147 @@
+"""Random histories against the oracle: ``python tests/ledger/histories.py --histories 100000 --seed 1 --jobs 2``.
+
+Each history is drawn from its own seed.  One that breaks a rule is made small by leaving steps out, and printed.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing import Pool
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.ledger.broken import Broken
+from tests.ledger.harness import Harness, Step
+from tests.ledger.world import World, draw_settings
+
+from cf_orch.ledger import Settings
+
+__all__ = ["Failure", "main", "run", "shrink", "told"]
+
+STEPS = 40
+CHUNK = 10
+MOST_TRIES = 600
+
+
+class Failure(NamedTuple):
+    """A history that broke a rule."""
+
+    seed: int
+    wrong: str
+    settings: Settings
+    steps: list[Step]
+
+
+def run(seed: int) -> Failure | int:
+    """Live through one history; returns how many grants it had, or what broke."""
+    rng = Random(seed)
+    settings = draw_settings(rng)
+    harness = Harness(settings)
+    world = World(rng, harness)
+    steps = world.begin()
+    try:
+        for step in steps:
+            harness.do(step)
+        for _ in range(STEPS):
+            steps.append(world.next())
+            harness.do(steps[-1])
+        harness.finish()
+    except Exception as wrong:  # noqa: BLE001 - whatever the ledger throws is a finding
+        return Failure(seed, _named(wrong), settings, steps)
+    return harness.grants
+
+
+def _named(wrong: Exception) -> str:
+    return str(wrong) if isinstance(wrong, Broken) else f"{type(wrong).__name__}: {wrong}"
+
+
+def again(settings: Settings, steps: Sequence[Step]) -> str | None:
+    """Take the same steps anew; returns what breaks."""
+    harness = Harness(settings)
+    try:
+        for step in steps:
+            harness.do(step)
+        harness.finish()
+    except Exception as wrong:  # noqa: BLE001 - as above
+        return _named(wrong)
+    return None
+
+
+def shrink(failure: Failure) -> Failure:
+    """Leave out as many steps as still break the same rule."""
+    rule, steps, wrong = failure.wrong.partition(":")[0], list(failure.steps), failure.wrong
+    size, tries = len(steps) // 2, 0
+    while size and tries < MOST_TRIES:
+        at = 0
+        while at < len(steps):
+            fewer = steps[:at] + steps[at + size :]
+            tries += 1
+            now_wrong = again(failure.settings, fewer)
+            if now_wrong is not None and now_wrong.partition(":")[0] == rule:
+                steps, wrong = fewer, now_wrong
+            else:
+                at += size
+        size //= 2
+    return Failure(failure.seed, wrong, failure.settings, steps)
+
+
+def told(failure: Failure) -> str:
+    """Print a failure as a transcript."""
+    small = shrink(failure)
+    lines = [f"seed {failure.seed}: {failure.wrong}", f"smaller: {small.wrong}", str(small.settings)]
+    lines += [f"{step.at:9.2f} {step.reborn} {_brief(step.command)} {step.of or ''}" for step in small.steps]
+    return "\n".join(lines)
+
+
+def _brief(value: object) -> str:
+    """Write a value without its defaults, and bytes as GiB."""
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        told = [f"{f.name}={_brief(x)}" for f in fields if (x := getattr(value, f.name)) != f.default]
+        return f"{type(value).__name__}({', '.join(told)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_brief, value))},)"
+    return f"{value / 2**30:g}*GIB" if isinstance(value, int) and value >= 2**20 else repr(value)
+
+
+def _run_many(seeds: range) -> tuple[int, int, list[Failure]]:
+    outcomes = [run(seed) for seed in seeds]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    return len(seeds), sum(outcome for outcome in outcomes if isinstance(outcome, int)), failures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run histories until one fails or all have passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--histories", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the first one")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--brief", action="store_true", help="only name what broke, without a transcript")
+    options = parser.parse_args(arguments)
+    last = options.seed + options.histories
+    chunks = [range(seed, min(seed + CHUNK, last)) for seed in range(options.seed, last, CHUNK)]
+    done = grants = 0
+    began = time.monotonic()
+    with Pool(options.jobs) as pool:
+        for count, granted, failures in pool.imap_unordered(_run_many, chunks):
+            done, grants = done + count, grants + granted
+            rate = done / (time.monotonic() - began)
+            sys.stderr.write(f"\r{done} histories, {grants} grants, {rate:.0f} histories/s ")
+            sys.stderr.flush()
+            if failures:
+                pool.terminate()
+                sys.stdout.write(f"\n{failures[0].wrong if options.brief else told(failures[0])}\n")
+                return 1
+    sys.stderr.write(f"\nall {done} histories held, with {grants} grants\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

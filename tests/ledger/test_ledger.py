@@ -1,0 +1,214 @@
+"""The ledger's surface, its snapshot, and its doubt of itself."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.ledger.builders import GIB, ask, books_of, card, founded, lease_of, looked
+
+from cf_orch import ledger as public
+from cf_orch.ledger import Ledger, Quota, Settings, State
+from cf_orch.ledger import commands as c
+from cf_orch.ledger import events as e
+from cf_orch.ledger.books import Books
+
+
+def test_the_public_names_are_all_there() -> None:
+    """What the package names is what it has, in order."""
+    assert all(hasattr(public, name) for name in public.__all__)
+    assert sorted(public.__all__) == sorted(set(public.__all__))
+    assert set(e.__all__) >= {kind.__name__ for kind in e.DurableEvent.__args__}
+
+
+def test_what_can_be_read() -> None:
+    """A ledger shows its name, its number, its policy, its leases, those that ended, its devices and sessions."""
+    ledger = founded(card(), ttl_s=7.0)
+    ledger.handle(ask("r1", 20), 0.0)
+    ledger.handle(ask("r2", 20), 0.0)
+    ledger.handle(ask("r3", 20), 0.0)
+    gone = lease_of(ledger, "r2")
+    ledger.handle(c.Release(lease_id=gone.id), 0.0)
+
+    assert (ledger.id, ledger.settings.ttl_s) == ("x", 7.0)
+    assert ledger.seq == 8
+    assert [lease.request_id for lease in ledger.leases.values()] == ["r1", "r3"]
+    assert list(ledger.ended) == [gone.id]
+    assert (list(ledger.devices), list(ledger.sessions)) == (["d0"], ["kiwi"])
+    assert ledger.find(gone.id) is gone
+    assert ledger.find("nobody") is None
+    assert ledger.find_request("kiwi", "nothing") is None
+    assert (ledger.queued(), ledger.position(lease_of(ledger, "r3"))) == (1, 0)
+
+
+def test_a_new_ledger_wants_no_timer() -> None:
+    """Nothing is due in an empty ledger; with its first session something is."""
+    assert Ledger().next_deadline() is None
+    assert founded().next_deadline() == 40.0
+
+
+def test_a_snapshot_keeps_what_survives_a_restart() -> None:
+    """All leases, the place of a waiter, the charge of what closes, what was cancelled, what can still be read."""
+    ledger = founded(card(driver=True), quotas={"kiwi": Quota(max_vram_bytes=30 * GIB)})
+    ledger.handle(ask("r1", 20), 0.0)
+    ledger.handle(ask("r2", 20), 0.0)
+    ledger.handle(ask("r3", 20, session=None), 0.0)
+    ledger.handle(c.CancelRequest(caller="web", request_id="later"), 0.0)
+    ledger.handle(c.Release(lease_id=lease_of(ledger, "r3", "web").id), 0.0)
+    ledger.handle(c.Release(lease_id=lease_of(ledger).id), 0.0)
+
+    loaded = Ledger.from_snapshot(ledger.snapshot(), ledger.settings)
+    loaded.handle(c.Restart(), 100.0)
+    loaded.check(100.0)
+
+    assert lease_of(loaded).state is State.CLOSING
+    assert lease_of(loaded).charges == {"d0": 20 * GIB}
+    assert loaded.position(lease_of(loaded, "r2")) == 0
+    assert lease_of(loaded, "r3", "web").outcome == "cancelled"
+    assert books_of(loaded).held_bytes == {"kiwi": 20 * GIB}
+    loaded.handle(ask("later", 1, session=None), 100.0)
+    assert lease_of(loaded, "later", "web").outcome == "cancelled"
+
+
+def test_a_snapshot_keeps_which_lease_a_request_stands_for() -> None:
+    """Where an adopted lease took the request of one that still closes, the request stands for the adopted one."""
+    ledger = founded(card(driver=True))
+    for i in range(4):  # the ids end in 9 and 10 or more: as text the older one is the greater
+        ledger.handle(c.CancelRequest(caller="web", request_id=f"r{i}"), 0.0)
+    ledger.handle(ask(), 0.0)
+    older = lease_of(ledger)
+    ledger.handle(c.Release(lease_id=older.id), 0.0)
+    local = c.Holding(request_id="r1", devices=("d0",), size_bytes=GIB)
+    ledger.handle(c.Sync(session_id="kiwi", holdings=(local,)), 0.0)
+
+    assert lease_of(ledger).id != older.id
+    assert lease_of(Ledger.from_snapshot(ledger.snapshot())).id == lease_of(ledger).id
+
+
+def test_what_was_learnt_of_hold_times_starts_anew() -> None:
+    """A replay has no times, so it must not make holds of no length of them."""
+    ledger = founded(card())
+    events: list[e.Event] = []
+    for command in (ask("r1", 20), ask("r2", 20)):
+        events += ledger.handle(command, 0.0)
+    events += ledger.handle(c.Release(lease_id=lease_of(ledger).id), 50.0)
+    again = founded(card())
+    again.replay([event for event in events if isinstance(event, e.DurableEvent)])
+    again.handle(c.Restart(), 0.0)
+
+    assert books_of(ledger).hold_times_s.keys() == {"kiwi"}
+    assert books_of(again).hold_times_s == {}
+
+
+def test_a_restart_takes_back_who_was_cut_off() -> None:
+    """All connections broke with the process; whoever was cut off before has no less time to come back."""
+    ledger = founded(card(), reconnect_s=5.0)
+    ledger.handle(ask("r1", 20), 0.0)
+    ledger.handle(ask("r2", 20, session=None), 0.0)
+    ledger.handle(c.CutOff(lease_id=lease_of(ledger, "r2", "web").id), 0.0)
+
+    ledger.handle(c.Restart(), 4.0)
+    ledger.handle(c.Release(lease_id=lease_of(ledger).id), 6.0)
+
+    assert lease_of(ledger, "r2", "web").state is State.ACTIVE
+
+
+def _lose_a_holder(books: Books) -> None:
+    books.devices["d0"].holders.clear()
+
+
+def _charge_twice(books: Books) -> None:
+    books.devices["d0"].charged_bytes += GIB
+
+
+def _lose_the_unseen(books: Books) -> None:
+    books.devices["d0"].unseen_bytes = 0
+
+
+def _forget_a_session(books: Books) -> None:
+    books.sessions.clear()
+
+
+def _count_a_quota_twice(books: Books) -> None:
+    books.held_bytes["kiwi"] += 1
+
+
+def _open_a_window(books: Books) -> None:
+    books.devices["d0"].window = books.requests["kiwi", "r1"]
+
+
+def _undercharge(books: Books) -> None:
+    books.leases[books.requests["kiwi", "r1"]].charges["d0"] -= 1
+
+
+def _end_and_keep(books: Books) -> None:
+    books.leases[books.requests["kiwi", "r1"]].state = State.ENDED
+
+
+def _give_a_token_twice(books: Books) -> None:
+    leases = list(books.leases.values())
+    leases[1].token = leases[0].token
+
+
+def _forget_what_a_request_is(books: Books) -> None:
+    books.requests["kiwi", "gone"] = "x-999"
+
+
+def _make_room(books: Books) -> None:
+    books.devices["d0"].total_bytes *= 4
+    books.devices["d0"].has_driver = False
+
+
+def _over_commit(books: Books) -> None:
+    books.devices["d0"].total_bytes //= 2
+
+
+def _swap_two_places(books: Books) -> None:
+    leases = list(books.leases.values())
+    leases[2].place, leases[3].place = leases[3].place, leases[2].place
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (_lose_a_holder, "is not among the holders"),
+        (_charge_twice, "is charged"),
+        (_lose_the_unseen, "unseen"),
+        (_forget_a_session, "outlived session"),
+        (_count_a_quota_twice, "services hold"),
+        (_open_a_window, "window"),
+        (_undercharge, "charged too little"),
+        (_end_and_keep, "has ended and is still listed"),
+        (_give_a_token_twice, "the same token|token before"),
+        (_forget_what_a_request_is, "which is forgotten"),
+        (_make_room, "could be granted, and was not"),
+        (_over_commit, "over-committed by grants alone"),
+        (_swap_two_places, "the lanes are"),
+    ],
+)
+def test_check_finds_what_is_wrong(harm: Callable[[Books], None], says: str) -> None:
+    """Whatever is harmed in the books, the check says what."""
+    ledger = founded(card(driver=True))
+    for request_id, gb in (("r1", 8), ("r2", 8), ("r3", 20), ("r4", 20)):
+        ledger.handle(ask(request_id, gb), 0.0)
+    ledger.handle(looked(card(driver=True)), 0.0)
+    ledger.check(0.0)
+
+    harm(books_of(ledger))
+
+    with pytest.raises(AssertionError, match=says):
+        ledger.check(0.0)
+
+
+def test_check_bears_what_grew_by_itself() -> None:
+    """A device may be over-committed by what no grant decided: foreign use, over-use, adoption, a smaller total."""
+    ledger = founded(card(driver=True))
+    ledger.handle(ask("r1", 20), 0.0)
+    ledger.handle(looked(card(driver=True, used=24, free_bytes=0)), 1.0)
+    assert ledger.devices["d0"].over_committed is False
+    ledger.handle(looked(card(driver=True, used=24, free_bytes=0, reserve_bytes=8 * GIB)), 2.0)
+    assert ledger.devices["d0"].over_committed is True
+    ledger.check(2.0)
+
+
+def test_settings_have_defaults() -> None:
+    """An empty policy is the documented one."""
+    assert (Settings().ttl_s, Settings().reclaim_timeout_s, Settings().aging_s) == (30.0, 10.0, None)
