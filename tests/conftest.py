@@ -12,3 +12,8 @@ def require_part(present: bool, reason: str) -> None:  # noqa: FBT001 - a condit
     if os.environ.get("CF_ORCH_REQUIRE_PARTS") == "1":
         pytest.fail(f"a part is missing: {reason}")
     pytest.skip(reason)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the scenarios be written anew, to be reviewed as a difference."""
+    parser.addoption("--rewrite-scenarios", action="store_true", help="write tests/scenarios anew")

@@ -116,6 +116,8 @@ def _reported(model: Model, command: c.ReportDevices, _: Any) -> None:
             continue
         if seen.has_driver and (dev.sample is None or dev.sample.taken_at < model.now - seen.age_s):
             broken("R4", f"{seen.uuid} was reported, and its sample is {dev.sample}")
+        if not seen.has_driver and not dev.vouched:
+            broken("R4", f"{seen.uuid} was declared again, and grants nothing")
         if seen.error is None and (seen.total_bytes, seen.reserve_bytes) != (dev.total, dev.reserve):
             broken("R4", f"{seen.uuid} has {seen.total_bytes}, and counts with {dev.total}")
 

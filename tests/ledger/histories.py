@@ -133,8 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for count, granted, failures in pool.imap_unordered(_run_many, chunks):
             done, grants = done + count, grants + granted
             rate = done / (time.monotonic() - began)
-            sys.stderr.write(f"\r{done} histories, {grants} grants, {rate:.0f} histories/s ")
-            sys.stderr.flush()
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{done} histories, {grants} grants, {rate:.0f} histories/s ")
+                sys.stderr.flush()
             if failures:
                 pool.terminate()
                 sys.stdout.write(f"\n{failures[0].wrong if options.brief else told(failures[0])}\n")

@@ -35,6 +35,7 @@ class Dev:
     drain_for: float | None = None
     drain_until: float | None = None
     sample: Sample | None = None
+    vouched: bool = True
     foreign: int = 0
     floor: int | None = None
 
@@ -131,7 +132,7 @@ class Model:
 
     def blind(self, dev: Dev) -> bool:
         if not dev.driver:
-            return False
+            return not dev.vouched
         if dev.sample is None or dev.sample.error is not None:
             return True
         return self.now - dev.sample.taken_at > self.settings.stale_after_s

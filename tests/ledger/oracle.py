@@ -91,7 +91,7 @@ class Oracle:
         for party in model.parties.values():
             party.may_adopt, party.expires_at = True, now + party.ttl_s * self.settings.grace_factor
         for dev in model.devices.values():
-            dev.sample = None
+            dev.sample, dev.vouched = None, False
             dev.drain_until = None if dev.drain_for is None else now + dev.drain_for
         for job in model.jobs.values():
             job.changed_at, job.cut_until = now, None
@@ -141,9 +141,12 @@ class Oracle:
         dev = known or Dev(event.uuid, "", "", "", 0, 0, 0, driver=True, capabilities=frozenset())
         dev.name, dev.host, dev.host_name, dev.index = event.name, event.host_id, event.host_name, event.index
         dev.total, dev.reserve, dev.driver = event.total_bytes, event.reserve_bytes, event.has_driver
-        dev.capabilities = frozenset(event.capabilities)
+        dev.capabilities, dev.vouched = frozenset(event.capabilities), True
         self.model.devices[dev.uuid] = dev
         self.model.facts_changed()
+
+    def _vouched(self, event: e.Vouched) -> None:
+        self.model.devices[event.uuid].vouched = True
 
     def _drain_begun(self, event: e.DrainBegun) -> None:
         dev = self.model.devices[event.uuid]

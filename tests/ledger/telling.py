@@ -80,6 +80,7 @@ _WORDS: dict[type, Callable[[Ledger, Any], str]] = {
     e.Sampled: _sampled,
     e.DrainBegun: _drain_begun,
     e.DrainEnded: lambda _, event: f"{event.uuid} drains no more",
+    e.Vouched: lambda _, event: f"{event.uuid} is declared again",
     e.Restarted: lambda _, __: "restarted: all deadlines run anew, nothing has been seen",
     e.SessionOpened: lambda _, event: f"session {event.session_id} open for {event.ttl_s * 4 / 3:g} s",
     e.SessionEnded: lambda _, event: f"session {event.session_id} {event.outcome}",

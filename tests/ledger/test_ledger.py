@@ -106,9 +106,22 @@ def test_a_restart_takes_back_who_was_cut_off() -> None:
     ledger.handle(c.CutOff(lease_id=lease_of(ledger, "r2", "web").id), 0.0)
 
     ledger.handle(c.Restart(), 4.0)
+    ledger.handle(looked(card()), 4.0)
     ledger.handle(c.Release(lease_id=lease_of(ledger).id), 6.0)
 
     assert lease_of(ledger, "r2", "web").state is State.ACTIVE
+
+
+def test_a_declared_card_grants_again_when_it_is_declared_again() -> None:
+    """After a start nothing is granted on a device that nobody declares any more: it may be gone."""
+    ledger = founded(card())
+    ledger.handle(c.Restart(), 1.0)
+
+    ledger.handle(ask("r1", 8), 2.0)
+    assert lease_of(ledger).state is State.QUEUED
+    ledger.handle(looked(card()), 3.0)
+
+    assert lease_of(ledger).state is State.ACTIVE
 
 
 def _lose_a_holder(books: Books) -> None:

@@ -37,6 +37,8 @@ def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0
             books.sessions[event.session_id].may_adopt = False
         case e.DeviceSeen():
             _device_seen(books, event)
+        case e.Vouched():
+            books.devices[event.uuid].vouched = True
         case e.DrainBegun() | e.DrainEnded():
             _drain(books, event, now)
         case e.Sampled():
@@ -126,7 +128,7 @@ def _device_seen(books: Books, event: e.DeviceSeen) -> None:
         )
     for field in event.__struct_fields__[1:]:
         setattr(device, field, getattr(event, field))
-    device.facts_seq = books.seq + 1
+    device.facts_seq, device.vouched = books.seq + 1, True
     books.queue.devices_changed()
 
 
@@ -402,7 +404,7 @@ def _restarted(books: Books, now: float) -> None:
         _renew(books, session, now)
         books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)
     for device in books.devices.values():
-        device.sample = None
+        device.sample, device.vouched = None, False
         _arm_drain(books, device, now)
     for lease in books.leases.values():
         _restart_lease(books, lease, now)

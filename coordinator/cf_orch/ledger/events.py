@@ -16,7 +16,7 @@ __all__ = [
     "Adopted", "Aged", "Attached", "Busied", "CancelForgotten", "CancelNoted", "Closing", "Cut", "DeviceSeen",
     "DrainBegun", "DrainEnded", "DurableEvent", "Ended", "Event", "Forgotten", "Founded", "Granted", "Idled", "Leaked",
     "LeaseRenewed", "LoadOverdue", "Loaded", "Rejoined", "Requested", "Restarted", "Sampled", "SessionEnded",
-    "SessionOpened", "SessionRenewed", "Synced",
+    "SessionOpened", "SessionRenewed", "Synced", "Vouched",
 ]  # fmt: skip
 
 
@@ -217,6 +217,12 @@ class Sampled(_VolatileEvent, frozen=True, kw_only=True, tag="sampled"):
     sample: Sample
 
 
+class Vouched(_VolatileEvent, frozen=True, kw_only=True, tag="vouched"):
+    """A device without a driver was declared again after a start; until then nothing is granted on it."""
+
+    uuid: str
+
+
 class Idled(_VolatileEvent, frozen=True, kw_only=True, tag="idled"):
     """The holder keeps its memory warm, unused."""
 
@@ -247,5 +253,5 @@ DurableEvent = (
 )  # fmt: skip
 Event = (
     DurableEvent | Restarted | SessionRenewed | LeaseRenewed | Synced | Forgotten
-    | CancelForgotten | Sampled | Idled | Busied | Cut | Rejoined
+    | CancelForgotten | Vouched | Sampled | Idled | Busied | Cut | Rejoined
 )  # fmt: skip

@@ -81,7 +81,7 @@ class Device(msgspec.Struct, kw_only=True):
     """One pool of memory that leases are drawn from, whoever reports it."""
 
     VOLATILE: ClassVar[frozenset[str]] = frozenset(
-        {"drain_ends_at", "sample", "foreign_bytes", "foreign_processes", "floor_bytes"}
+        {"drain_ends_at", "sample", "vouched", "foreign_bytes", "foreign_processes", "floor_bytes"}
         | {"holders", "charged_bytes", "unseen_bytes", "window"}
     )
 
@@ -99,6 +99,7 @@ class Device(msgspec.Struct, kw_only=True):
     drain_for_s: float | None = None
 
     drain_ends_at: float | None = None
+    vouched: bool = True  #: without a driver: declared since the start, or a card that is gone would go on granting
     sample: Sample | None = None
     foreign_bytes: int = 0  #: memory in use that no lease accounts for
     foreign_processes: tuple[Process, ...] = ()
@@ -126,9 +127,9 @@ class Device(msgspec.Struct, kw_only=True):
         return self.committed_bytes > self.total_bytes
 
     def blind(self, now: float, stale_after_s: float) -> bool:
-        """Tell whether the driver's account is missing, failed or too old to grant on."""
+        """Tell whether nothing vouches for it: no fresh and whole account of a driver or, without one, no person."""
         if not self.has_driver:
-            return False
+            return not self.vouched
         return self.sample is None or self.sample.error is not None or now - self.sample.taken_at > stale_after_s
 
     @property

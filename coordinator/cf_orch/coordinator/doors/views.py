@@ -177,6 +177,8 @@ def _grantable_bytes(ledger: Ledger, device: Device, now: float) -> int:
 def _blind(ledger: Ledger, device: Device, now: float) -> str | None:
     if not device.blind(now, ledger.settings.stale_after_s):
         return None
+    if not device.has_driver:
+        return "nobody has declared it since the coordinator started"
     if device.sample is None:
         return "no observer has reported its memory since the coordinator started"
     return device.sample.error or f"the last sample is {now - device.sample.taken_at:.1f} s old"

@@ -23,6 +23,8 @@ def report(d: Decision, command: ReportDevices) -> None:
         _take_facts(d, command, seen)
         if seen.has_driver:
             _take_sample(d, seen)
+        elif not d.books.devices[seen.uuid].vouched:
+            d.emit(e.Vouched(uuid=seen.uuid))
 
 
 def _check(seen: DeviceReport) -> None:
