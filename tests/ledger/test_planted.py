@@ -170,14 +170,14 @@ BUGS = [
     ),
     Bug(
         "a restart shortens a session's deadline",
-        "apply.py",
-        "        session.may_adopt = True\n        _renew(books, session, now)\n",
+        "deadlines.py",
+        "        session.may_adopt = True\n        renew_session(books, session, now)\n",
         "        session.may_adopt = True\n",
         "R7",
     ),
     Bug(
         "a session ends before its full grace",
-        "apply.py",
+        "deadlines.py",
         "session.expires_at = now + session.ttl_s * books.settings.grace_factor",
         "session.expires_at = now + session.ttl_s",
         "R7",
@@ -185,13 +185,14 @@ BUGS = [
     Bug(
         "a hung session is not seen",
         "apply.py",
-        "    _renew(books, session, now)\n    books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)\n",
-        "    _renew(books, session, now)\n",
+        "    renew_session(books, session, now)\n"
+        "    books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)\n",
+        "    renew_session(books, session, now)\n",
         "R7 due",
     ),
     Bug(
         "aging leads to interactive",
-        "apply.py",
+        "deadlines.py",
         'if priority < value < PRIORITIES["interactive"]',
         'if priority < value <= PRIORITIES["interactive"]',
         "R3|R7 due",

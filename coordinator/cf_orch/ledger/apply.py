@@ -10,12 +10,22 @@ from typing import assert_never
 from cf_orch.ledger import events as e
 from cf_orch.ledger.attribution import Claim, attribute
 from cf_orch.ledger.books import Books
+from cf_orch.ledger.deadlines import (
+    arm_aging,
+    arm_drain,
+    arm_lease,
+    arm_load,
+    arm_reclaim,
+    arm_waiter,
+    renew_lease,
+    renew_session,
+    restart,
+)
 from cf_orch.ledger.records import Device, Lease, Session
-from cf_orch.ledger.settings import PRIORITIES
 from cf_orch.ledger.states import Outcome, State, next_state
 from cf_orch.ledger.timers import Timer
 
-__all__ = ["apply", "next_class"]
+__all__ = ["apply"]
 
 HOLD_TIMES_KEPT = 20
 
@@ -26,11 +36,11 @@ def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0
         case e.Founded():
             books.ledger_id = event.ledger_id
         case e.Restarted():
-            _restarted(books, now)
+            restart(books, now)
         case e.SessionOpened():
             _session_opened(books, event, now)
         case e.SessionRenewed():
-            _renew(books, books.sessions[event.session_id], now)
+            renew_session(books, books.sessions[event.session_id], now)
         case e.SessionEnded():
             del books.sessions[event.session_id]
         case e.Synced():
@@ -60,7 +70,7 @@ def apply(books: Books, event: e.Event, now: float) -> None:  # noqa: C901, PLR0
         case e.Cut() | e.Rejoined():
             _connection(books, event, now)
         case e.LeaseRenewed():
-            _renew_lease(books, books.leases[event.lease_id], now)
+            renew_lease(books, books.leases[event.lease_id], now)
         case e.Attached():
             books.leases[event.lease_id].pids += ((event.pid, event.pid_start),)
         case e.Loaded() | e.LoadOverdue():
@@ -99,17 +109,8 @@ def _session_opened(books: Books, event: e.SessionOpened, now: float) -> None:
         ttl_s=event.ttl_s,
     )
     books.sessions[session.id] = session
-    _renew(books, session, now)
+    renew_session(books, session, now)
     books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)
-
-
-def _renew(books: Books, session: Session, now: float) -> None:
-    session.expires_at = now + session.ttl_s * books.settings.grace_factor
-
-
-def _renew_lease(books: Books, lease: Lease, now: float) -> None:
-    if lease.ttl_s is not None:
-        lease.expires_at = now + lease.ttl_s * books.settings.grace_factor
 
 
 # --- devices
@@ -136,14 +137,7 @@ def _drain(books: Books, event: e.DrainBegun | e.DrainEnded, now: float) -> None
     device = books.devices[event.uuid]
     device.draining = isinstance(event, e.DrainBegun)
     device.drain_for_s = event.for_s if isinstance(event, e.DrainBegun) else None
-    _arm_drain(books, device, now)
-
-
-def _arm_drain(books: Books, device: Device, now: float) -> None:
-    device.drain_ends_at = None
-    if device.drain_for_s is not None:
-        device.drain_ends_at = now + device.drain_for_s
-        books.timers.at(device.drain_ends_at, Timer.DRAIN_ENDS, device.uuid)
+    arm_drain(books, device, now)
 
 
 def _sampled(books: Books, event: e.Sampled) -> None:
@@ -195,8 +189,8 @@ def _requested(books: Books, event: e.Requested, now: float) -> None:
         priority=event.slot.priority,
     )
     _register(books, lease)
-    _arm_waiter(books, lease, now)
-    _arm_lease(books, lease, now)
+    arm_waiter(books, lease, now)
+    arm_lease(books, lease, now)
     books.queue.join(lease)
     books.queue.line_up(lease)
 
@@ -212,32 +206,6 @@ def _register(books: Books, lease: Lease) -> None:
             lease.pids = ((session.pid, session.pid_start),)
 
 
-def _arm_lease(books: Books, lease: Lease, now: float) -> None:
-    _renew_lease(books, lease, now)
-    if lease.expires_at is not None:
-        books.timers.at(lease.expires_at, Timer.LEASE_EXPIRES, lease.id)
-
-
-def _arm_waiter(books: Books, lease: Lease, now: float) -> None:
-    if lease.slot.max_wait_s is not None:
-        lease.waits_until = now + lease.slot.max_wait_s
-        books.timers.at(lease.waits_until, Timer.WAIT_ENDS, lease.id)
-    _arm_aging(books, lease, now)
-
-
-def _arm_aging(books: Books, lease: Lease, now: float) -> None:
-    lease.ages_at = None
-    if books.settings.aging_s is not None and next_class(lease.priority) is not None:
-        lease.ages_at = now + books.settings.aging_s
-        books.timers.at(lease.ages_at, Timer.AGES, lease.id)
-
-
-def next_class(priority: int) -> int | None:
-    """Return the class that aging leads to, or None at the top: never to interactive or above."""
-    above = (value for value in PRIORITIES.values() if priority < value < PRIORITIES["interactive"])
-    return min(above, default=None)
-
-
 def _aged(books: Books, event: e.Aged, now: float) -> None:
     lease = books.leases[event.lease_id]
     if books.is_waiting(lease):
@@ -247,7 +215,7 @@ def _aged(books: Books, event: e.Aged, now: float) -> None:
     books.queue.join(lease)
     if books.is_waiting(lease):
         books.queue.line_up(lease)
-    _arm_aging(books, lease, now)
+    arm_aging(books, lease, now)
 
 
 def _connection(books: Books, event: e.Cut | e.Rejoined, now: float) -> None:
@@ -285,8 +253,8 @@ def _granted(books: Books, event: e.Granted, now: float) -> None:
     lease.state = state
     lease.granted_unix_s = event.unix_s
     _hold(books, lease, event.token, event.devices, now)
-    _arm_load(books, lease, now)
-    _arm_lease(books, lease, now)
+    arm_load(books, lease, now)
+    arm_lease(books, lease, now)
 
 
 def _adopted(books: Books, event: e.Adopted, now: float) -> None:
@@ -319,13 +287,6 @@ def _hold(books: Books, lease: Lease, token: int, devices: tuple[str, ...], now:
         books.charge(lease, device, lease.due_bytes(uuid), 0)
 
 
-def _arm_load(books: Books, lease: Lease, now: float) -> None:
-    if lease.state is State.LOADING and not lease.load_overdue:
-        books.timers.at(now + books.settings.load_timeout_s, Timer.LOAD_ENDS, lease.id)
-        for uuid in lease.devices:
-            books.devices[uuid].window = lease.id
-
-
 def _loaded(books: Books, event: e.Loaded | e.LoadOverdue, now: float) -> None:
     lease = books.leases[event.lease_id]
     if isinstance(event, e.Loaded):
@@ -353,12 +314,7 @@ def _closing(books: Books, event: e.Closing, now: float) -> None:
         times = books.hold_times_s.setdefault(lease.slot.service, deque(maxlen=HOLD_TIMES_KEPT))
         times.append(now - lease.held_since)
     _settle_driverless(books, lease)
-    _arm_reclaim(books, lease, now)
-
-
-def _arm_reclaim(books: Books, lease: Lease, now: float) -> None:
-    if lease.state is State.CLOSING:
-        books.timers.at(now + books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
+    arm_reclaim(books, lease, now)
 
 
 def _leaked(books: Books, event: e.Leaked) -> None:
@@ -390,40 +346,3 @@ def _forgotten(books: Books, event: e.Forgotten) -> None:
     key = (lease.caller, lease.request_id)
     if books.requests.get(key) == lease.id:
         del books.requests[key]
-
-
-# --- restart
-
-
-def _restarted(books: Books, now: float) -> None:
-    """Give every deadline its full time from now; what was idle counts as busy; what was seen is stale."""
-    books.timers.clear()
-    books.hold_times_s.clear()
-    for session in books.sessions.values():
-        session.may_adopt = True
-        _renew(books, session, now)
-        books.timers.at(session.expires_at, Timer.SESSION_EXPIRES, session.id)
-    for device in books.devices.values():
-        device.sample, device.vouched = None, False
-        _arm_drain(books, device, now)
-    for lease in books.leases.values():
-        _restart_lease(books, lease, now)
-    for lease in books.ended.values():
-        books.timers.at(now + books.settings.remember_s, Timer.FORGET, lease.id)
-    books.cancelled = dict.fromkeys(books.cancelled, now + books.settings.remember_s)
-    books.timers.at(now + books.settings.remember_s, Timer.FORGET_CANCEL, "")
-
-
-def _restart_lease(books: Books, lease: Lease, now: float) -> None:
-    lease.due_since = now
-    lease.held_since = None
-    _arm_lease(books, lease, now)
-    if lease.state is State.IDLE:
-        _step(lease, "busied")
-    elif lease.state is State.QUEUED:
-        if lease.cut_until is not None:
-            lease.cut_until = None
-            books.queue.line_up(lease)
-        _arm_waiter(books, lease, now)
-    _arm_load(books, lease, now)
-    _arm_reclaim(books, lease, now)

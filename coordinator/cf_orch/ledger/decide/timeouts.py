@@ -1,7 +1,7 @@
 """What is due by now.  A timer only says when to look; the record says whether its time has come."""
 
 from cf_orch.ledger import events as e
-from cf_orch.ledger.apply import next_class
+from cf_orch.ledger.deadlines import next_class
 from cf_orch.ledger.decide.decision import Decision
 from cf_orch.ledger.decide.ending import end, end_session, give_up_reclaim, looked_since
 from cf_orch.ledger.records import Lease
