@@ -46,7 +46,10 @@ async def _open_session(desk: Desk, who: Caller, asked: Asked[m.SessionRequest, 
         pid_start=body.pid_start,
         ttl_s=body.ttl_s,
     )
-    return Answer(201, await desk.engine.do(command, _session_view(desk, session_id)))
+    answer = await desk.engine.do(command, _session_view(desk, session_id))
+    if (session := desk.engine.ledger.sessions.get(session_id)) is not None:
+        desk.presence.watch(session)
+    return Answer(201, answer)
 
 
 async def _renew_session(desk: Desk, who: Caller, asked: Asked[None, None]) -> Answer:

@@ -1,9 +1,10 @@
-"""What every call works with: the engine, the wall clock, and who waits on a connection."""
+"""What every call works with: the engine, the wall clock, who waits on a connection, and whose process lives."""
 
 from functools import partial
 
 from cf_orch.coordinator.clock import Clock
 from cf_orch.coordinator.doors.attendance import Attendance
+from cf_orch.coordinator.doors.presence import Presence
 from cf_orch.coordinator.doors.views import Moment, lease_info
 from cf_orch.coordinator.engine import Engine
 from cf_orch.ledger import Ledger
@@ -20,6 +21,7 @@ class Desk:
         """Work with an engine; ``clock`` is the engine's own."""
         self.engine = engine
         self.attendance = Attendance(engine)
+        self.presence = Presence(engine)
         self._clock = clock
 
     def moment(self, now: float) -> Moment:

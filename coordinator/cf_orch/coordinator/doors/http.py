@@ -50,6 +50,7 @@ def make_app(engine: Engine, *, token: str | None = None, clock: Clock | None = 
     sockets = websocket.Sockets()
     app.router.add_route("GET", API_PREFIX + "/connect", websocket.handler(desk, sockets))
     app.on_shutdown.append(lambda _: websocket.close_all(sockets))
+    app.on_cleanup.append(lambda _: _stop_watching(desk))
     app.router.add_route("GET", "/healthz", _healthz)
     app.router.add_route("GET", "/readyz", _readyz(engine))
     app.router.add_route("GET", "/openapi.json", _openapi)
@@ -127,6 +128,10 @@ async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
                 await response.prepare(request)
                 await response.write_eof()
     return response
+
+
+async def _stop_watching(desk: Desk) -> None:
+    desk.presence.close()
 
 
 async def _healthz(_request: web.Request) -> web.Response:
