@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 
 from cf_orch.coordinator.doors.presence import Presence
+from cf_orch.coordinator.doors.views import nothing
 from cf_orch.coordinator.engine import Engine
 from cf_orch.gpus import ProcFs, host_identity
-from cf_orch.ledger import Ledger, commands
+from cf_orch.ledger import commands
 
 OWN_START = ProcFs().start_ticks(os.getpid())
 HERE = host_identity().host_id
-
-
-def nothing(_ledger: Ledger, _now: float) -> None:
-    """Look at nothing."""
 
 
 def open_descriptors() -> int:

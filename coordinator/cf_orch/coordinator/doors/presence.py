@@ -8,9 +8,10 @@ import asyncio
 import os
 from contextlib import suppress
 
+from cf_orch.coordinator.doors.views import nothing
 from cf_orch.coordinator.engine import Engine, EngineStopped
 from cf_orch.gpus import ProcFs, host_identity
-from cf_orch.ledger import Ledger, Refusal, Session, commands
+from cf_orch.ledger import Refusal, Session, commands
 
 __all__ = ["Presence"]
 
@@ -68,8 +69,4 @@ class Presence:
 
     async def _end(self, session_id: str) -> None:
         with suppress(Refusal, EngineStopped):  # it may have ended by itself, properly
-            await self._engine.do(commands.CloseSession(session_id=session_id, lost=True), _nothing)
-
-
-def _nothing(_ledger: Ledger, _now: float) -> None:
-    """Look at nothing."""
+            await self._engine.do(commands.CloseSession(session_id=session_id, lost=True), nothing)

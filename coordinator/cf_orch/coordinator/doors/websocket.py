@@ -7,7 +7,8 @@
     coordinator  {"notice": kind, "seq": n, "lease": ...}
 
 Calls take effect in the order in which they arrive.  ``session.open`` binds its session to the socket: every later call
-is that session's, and its notices come down from then on.  A socket that closes does not end the session.
+is that session's, and its notices come down from then on.  A socket that closes does not end the session: silence does,
+or the end of its process.
 """
 
 import asyncio
