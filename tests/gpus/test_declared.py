@@ -6,6 +6,7 @@ from tests.gpus.conftest import GIB
 from cf_orch.gpus import DeclaredReader, DeviceSample, DeviceSpec, parse_device
 
 ADA = (8, 9)
+KNOWN_OF_ADA = ("bf16", "fp16", "fp8", "int4", "int8")
 
 
 @pytest.mark.parametrize(
@@ -13,12 +14,25 @@ ADA = (8, 9)
     [
         (
             "name=RTX 4090,vram_gb=24",
-            DeviceSpec(kind="declared", name="RTX 4090", vram_bytes=24 * GIB, compute_capability=ADA),
+            DeviceSpec(
+                kind="declared", name="RTX 4090", vram_bytes=24 * GIB, compute_capability=ADA, capabilities=KNOWN_OF_ADA
+            ),
         ),
-        ("name=RTX 4090", DeviceSpec(kind="declared", name="RTX 4090", vram_bytes=24 * GIB, compute_capability=ADA)),
+        (
+            "name=RTX 4090",
+            DeviceSpec(
+                kind="declared", name="RTX 4090", vram_bytes=24 * GIB, compute_capability=ADA, capabilities=KNOWN_OF_ADA
+            ),
+        ),
         (
             " name = RTX 4090 , vram_gb = 20.5 ",
-            DeviceSpec(kind="declared", name="RTX 4090", vram_bytes=41 * GIB // 2, compute_capability=ADA),
+            DeviceSpec(
+                kind="declared",
+                name="RTX 4090",
+                vram_bytes=41 * GIB // 2,
+                compute_capability=ADA,
+                capabilities=KNOWN_OF_ADA,
+            ),
         ),
         ("name=Foo,vram_gb=12", DeviceSpec(kind="declared", name="Foo", vram_bytes=12 * GIB)),
         (

@@ -4,7 +4,7 @@ from cf_orch.gpus.declared import DeclaredReader, DeviceSpec, parse_device
 from cf_orch.gpus.host import HostIdentity, HostMemoryReader, host_identity
 from cf_orch.gpus.nvml import NvmlReader, NvmlUnavailable
 from cf_orch.gpus.processes import ProcFs
-from cf_orch.gpus.profiles import GpuProfile, UnknownGpuError, capabilities_of, get_gpu_profile
+from cf_orch.gpus.profiles import GpuProfile, UnknownGpuError, capabilities_of, get_gpu_profile, live_gpu_profile
 from cf_orch.gpus.samples import DeviceKind, DeviceSample, GpuProcess
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "capabilities_of",
     "get_gpu_profile",
     "host_identity",
+    "live_gpu_profile",
     "parse_device",
 ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from cf_orch.gpus.profiles import UnknownGpuError, capabilities_of, get_gpu_profile
+from cf_orch.gpus.profiles import UnknownGpuError, get_gpu_profile
 from cf_orch.gpus.samples import DeviceSample
 
 __all__ = ["DeclaredReader", "DeviceSpec", "parse_device"]
@@ -28,6 +28,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
     #: None if not given: then the coordinator's own default holds
     reserve_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 def parse_device(text: str) -> DeviceSpec:
@@ -64,14 +65,13 @@ def _key(host_id: str, name: str, ordinal: int) -> str:
 
 
 def _sample(spec: DeviceSpec, name: str, key: str) -> DeviceSample:
-    capability = spec.compute_capability
     return DeviceSample(
         uuid=key,
         name=name,
         kind="declared",
         total_bytes=spec.vram_bytes,
-        capabilities=tuple(sorted(capabilities_of(capability))) if capability else (),
-        compute_capability=capability,
+        capabilities=spec.capabilities,
+        compute_capability=spec.compute_capability,
     )
 
 
@@ -107,8 +107,13 @@ def _declared(values: dict[str, str], vram_bytes: int | None) -> DeviceSpec:
         return DeviceSpec(kind="declared", name=name, vram_bytes=vram_bytes)
     if vram_bytes is None:
         vram_bytes = int(profile.vram_gb * 2**30)
-    capability = profile.compute_capability
-    return DeviceSpec(kind="declared", name=name, vram_bytes=vram_bytes, compute_capability=capability)
+    return DeviceSpec(
+        kind="declared",
+        name=name,
+        vram_bytes=vram_bytes,
+        compute_capability=profile.compute_capability,
+        capabilities=tuple(sorted(profile.capabilities)),
+    )
 
 
 def _values(words: list[str]) -> dict[str, str]:

@@ -1,61 +1,23 @@
-"""What a card can do, by its name: `get_gpu_profile("RTX 4090")`.
+"""What a card can do, by its name: `get_gpu_profile("RTX 4090")`; of one that is there, `live_gpu_profile`.
 
-A name finds its own row or none. It is cut into words; brand words may be left out, and every other word must be
-the row's, no more and no fewer: "Ti", "SUPER", "D", "Laptop", "Max-Q", "Ada", "SXM" and their like tell cards with
-different memory apart, so nothing is matched by likeness.
-
-A live device needs no row: its driver's total, and `capabilities_of` its compute capability, win over the table.
+A name finds its own row or none (`cards/names.py` says how it is read). A live device needs no row: its driver's
+total and its compute capability win over the table's.
 """
 
 import difflib
-import re
-from typing import NamedTuple
+import functools
 
 import msgspec
 
-from cf_orch.gpus._cards import CARDS, Card
+from cf_orch.gpus.cards import CARDS, TYPES, Card, Chip, cuda
+from cf_orch.gpus.cards.names import Name, read_name
 
-__all__ = ["GpuProfile", "UnknownGpuError", "capabilities_of", "get_gpu_profile"]
+__all__ = ["GpuProfile", "UnknownGpuError", "capabilities_of", "get_gpu_profile", "live_gpu_profile"]
 
-# The first compute capability at which a common engine has a kernel for the type:
-#   fp16  stored and computed (6.1 does so at 1/64 of its fp32 rate: it runs, slowly)
-#   bf16  in hardware       fp8  W8A8 in hardware (weight-only kernels reach back to 8.0)
-#   fp4   NVFP4/MXFP4 in hardware (emulated below)
-#   int8  the dp4a instruction   int4  weight-only, NF4 of bitsandbytes and GGUF
-_SINCE: dict[str, tuple[int, int]] = {
-    "fp16": (5, 3),
-    "bf16": (8, 0),
-    "fp8": (8, 9),
-    "fp4": (10, 0),
-    "int8": (6, 1),
-    "int4": (6, 0),
-}
-_ARCHITECTURE_SINCE: tuple[tuple[tuple[int, int], str], ...] = (
-    ((10, 0), "Blackwell"),
-    ((9, 0), "Hopper"),
-    ((8, 9), "Ada Lovelace"),
-    ((8, 0), "Ampere"),
-    ((7, 5), "Turing"),
-    ((7, 0), "Volta"),
-    ((6, 0), "Pascal"),
-)
-_NOISE = frozenset({"nvidia", "corporation", "gpu", "graphics", "card", "generation", "founders", "edition", ""})
-_BRANDS = frozenset({"geforce", "rtx", "gtx", "tesla"})  # may be left out; if written, they must be the row's
-_SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\((?:r|tm|c)\)|[®™©_]"), " "),
-    (re.compile(r"\bmax[- ]?q\b"), "maxq"),
-    (re.compile(r"\bpci-e\b"), "pcie"),
-    (re.compile(r"\b(?:mobile|notebook)\b"), "laptop"),
-    (re.compile(r"\b(rtx|gtx)(?=a?\d)"), r"\1 "),
-    (re.compile(r"\b(\d{4})(ti|super|d)(super)?\b"), r"\1 \2 \3"),
-)
-_SIZE = re.compile(r"\b(\d+)\s*gi?b\b")
-
-
-class _Name(NamedTuple):
-    words: frozenset[str]
-    brands: frozenset[str]
-    sizes: frozenset[int]
+_MODEL_GB = 8.0
+_SEQUENCE_GB = 0.5
+# A driver's total is at most this part short of the size that the sheet prints: ECC takes a sixteenth of GDDR.
+_LESS_THAN_NOMINAL = 0.1
 
 
 class UnknownGpuError(LookupError):
@@ -69,20 +31,32 @@ class UnknownGpuError(LookupError):
 
 
 class GpuProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """One card's facts: nominal memory in GB (GiB), what it computes in, and where the numbers come from."""
+    """One card's facts: memory in GB (GiB), what it computes in, and where the numbers come from.
+
+    A type's flag is set where a common engine computes in it; int4's also where engines only hold weights in it,
+    which is all that any engine does with int4.
+    """
 
     name: str
     vram_gb: float
     architecture: str
-    compute_capability: tuple[int, int]
+    #: what compilers call its chip: sm_89, gfx1100, xe2-hpg, apple8
+    target: str
+    #: NVIDIA's; None for the others
+    compute_capability: tuple[int, int] | None
     fp16: bool
     bf16: bool
     fp8: bool
     fp4: bool
     int8: bool
     int4: bool
+    #: the types that an engine computes in, and those that it only holds weights in; the others it does not offer
+    native: tuple[str, ...]
+    weight_only: tuple[str, ...]
     bandwidth_gb_s: float | None
     max_batch: int
+    #: its memory is the host's: what the host uses is gone
+    unified: bool
     #: every size that is sold under this name, ascending; `vram_gb` is the one named, else the common one
     variants: tuple[float, ...]
     source: str
@@ -90,84 +64,150 @@ class GpuProfile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def capabilities(self) -> frozenset[str]:
         """The flags that are set, as a slot's `requires` names them."""
-        return capabilities_of(self.compute_capability)
+        return frozenset(kind for kind in TYPES if getattr(self, kind))
 
 
 def capabilities_of(compute_capability: tuple[int, int]) -> frozenset[str]:
-    """Those of fp16, bf16, fp8, fp4, int8 and int4 that a device of this compute capability has kernels for."""
-    return frozenset(kind for kind, since in _SINCE.items() if compute_capability >= since)
+    """Those of fp16, bf16, fp8, fp4, int8 and int4 that are flags of a device of this compute capability."""
+    return _flags(cuda(*compute_capability))
 
 
 def get_gpu_profile(name: str) -> GpuProfile:
-    """The profile of a card by the name that a user, a shop or NVML gives it.
+    """The profile of a card by the name that a user, a shop or a driver gives it.
 
     Where one name is sold in several sizes, "RTX 3080 12GB" names one; "RTX 3080" gives the common one.
     Raises UnknownGpuError, with near names, if no row has exactly this name.
     """
-    asked = _parse(name)
-    card = _BY_WORDS.get(asked.words)
-    if card is None or not asked.brands <= _parse(card.name).brands:
+    asked = read_name(name)
+    card = _find(asked)
+    if card is None:
         raise UnknownGpuError(name, _near(name, asked))
-    sizes = card.bandwidth_gb_s_by_vram_gb
-    if not asked.sizes:
-        return _profile(card, next(iter(sizes)))
-    if len(asked.sizes) > 1 or not asked.sizes <= sizes.keys():
-        raise UnknownGpuError(name, tuple(f"{card.name} {size}GB" for size in sizes))
-    return _profile(card, next(iter(asked.sizes)))
+    sizes = {card.printed_gb.get(size, size) for size in asked.sizes}
+    if not sizes:
+        return _profile(card, next(iter(card.sizes)))
+    if len(sizes) > 1 or not sizes <= card.sizes.keys():
+        raise UnknownGpuError(name, tuple(f"{card.name} {size}GB" for size in card.sizes))
+    return _profile(card, sizes.pop())
 
 
-def _parse(name: str) -> _Name:
-    text = name.casefold()
-    for pattern, spelling in _SPELLINGS:
-        text = pattern.sub(spelling, text)
-    sizes = frozenset(int(size) for size in _SIZE.findall(text))
-    words = frozenset(re.split(r"[\s/,()\[\]-]+", _SIZE.sub(" ", text))) - _NOISE
-    # "Quadro 6000" is a far older card than "Quadro RTX 6000": there RTX may not be left out.
-    brands = frozenset() if "quadro" in words else words & _BRANDS
-    return _Name(words - brands, brands, sizes)
+def live_gpu_profile(name: str, total_bytes: int, compute_capability: tuple[int, int] | None = None) -> GpuProfile:
+    """The profile of a device that is there: what its driver says of it, and from the table only what it does not.
+
+    The name is the driver's, the total that of the whole device or MIG instance, the compute capability NVIDIA's.
+    Raises UnknownGpuError if no row has this name and the driver tells no compute capability either.
+    """
+    asked = read_name(name)
+    card = _find(asked)
+    total_gb = total_bytes / 2**30
+    if card is not None and (card.chip.compute_capability in {None, compute_capability} or compute_capability is None):
+        return _of_chip(
+            card.chip,
+            name=card.name,
+            vram_gb=total_gb,
+            bandwidth_gb_s=_live_bandwidth(card, total_gb),
+            variants=_variants(card),
+            source=f"its driver; {card.source}",
+        )
+    if compute_capability is None:
+        raise UnknownGpuError(name, _near(name, asked))
+    return _of_chip(
+        cuda(*compute_capability),
+        name=name,
+        vram_gb=total_gb,
+        bandwidth_gb_s=None,
+        variants=(total_gb,),
+        source="its driver",
+    )
+
+
+def _find(asked: Name) -> Card | None:
+    card, brands = _by_words().get(asked.words, (None, frozenset()))
+    return card if asked.brands <= brands else None
+
+
+@functools.cache
+def _by_words() -> dict[tuple[str, ...], tuple[Card, frozenset[str]]]:
+    """Each row with the brands that may stand before its words, by the words that name it."""
+    rows: dict[tuple[str, ...], tuple[Card, frozenset[str]]] = {}
+    for card in CARDS:
+        names = [read_name(name) for name in (card.name, *card.also)]
+        whose = {"amd", "ati"} if card.chip.vendor == "amd" else {card.chip.vendor}
+        brands = frozenset(whose).union(*(name.brands for name in names))
+        rows |= {name.words: (card, brands) for name in names}
+    return rows
 
 
 def _profile(card: Card, vram_gb: int) -> GpuProfile:
-    capability = card.compute_capability
-    flags = capabilities_of(capability)
-    return GpuProfile(
+    return _of_chip(
+        card.chip,
         name=card.name,
         vram_gb=float(vram_gb),
-        architecture=next(word for since, word in _ARCHITECTURE_SINCE if capability >= since),
-        compute_capability=capability,
+        bandwidth_gb_s=card.sizes[vram_gb],
+        variants=_variants(card),
+        source=card.source,
+    )
+
+
+def _of_chip(
+    chip: Chip, *, name: str, vram_gb: float, bandwidth_gb_s: float | None, variants: tuple[float, ...], source: str
+) -> GpuProfile:
+    flags = _flags(chip)
+    return GpuProfile(
+        name=name,
+        vram_gb=vram_gb,
+        architecture=chip.architecture,
+        target=chip.target,
+        compute_capability=chip.compute_capability,
         fp16="fp16" in flags,
         bf16="bf16" in flags,
         fp8="fp8" in flags,
         fp4="fp4" in flags,
         int8="int8" in flags,
         int4="int4" in flags,
-        bandwidth_gb_s=card.bandwidth_gb_s_by_vram_gb[vram_gb],
+        native=tuple(kind for kind in TYPES if kind in chip.native),
+        weight_only=tuple(kind for kind in TYPES if kind in chip.weight_only),
+        bandwidth_gb_s=bandwidth_gb_s,
         max_batch=_max_batch(vram_gb),
-        variants=tuple(float(size) for size in sorted(card.bandwidth_gb_s_by_vram_gb)),
-        source=card.source,
+        unified=chip.unified,
+        variants=variants,
+        source=source,
     )
 
 
-def _max_batch(vram_gb: int) -> int:
+def _flags(chip: Chip) -> frozenset[str]:
+    return chip.native | (chip.weight_only & {"int4"})
+
+
+def _variants(card: Card) -> tuple[float, ...]:
+    return tuple(float(size) for size in sorted(card.sizes))
+
+
+def _live_bandwidth(card: Card, total_gb: float) -> float | None:
+    """That of the size in which this device was sold; a total unlike any leaves what all sizes have in common."""
+    sold = [size for size in card.sizes if size * (1 - _LESS_THAN_NOMINAL) <= total_gb <= size]
+    bandwidths = {card.sizes[size] for size in ([min(sold)] if sold else card.sizes)}
+    return bandwidths.pop() if len(bandwidths) == 1 else None
+
+
+def _max_batch(vram_gb: float) -> int:
     """How many sequences of 4096 tokens an 8B model serves at once: an assumption, no fact of the hardware.
 
     Assumed is Llama 3 8B: 8 GiB for its weights at 8 bits and the engine's context, and 128 KiB of fp16 KV cache
-    a token (32 layers x 8 heads x 128 x K and V x 2 bytes), so 0.5 GiB a sequence. At least 1.
+    a token (32 layers x 8 heads x 128 x K and V x 2 bytes), so 0.5 GiB a sequence: 32 in 24 GB. At least 1.
+    Rounded, so that the few MiB that a driver keeps for itself cost no sequence.
     """
-    return max(1, (vram_gb - 8) * 2)
+    return max(1, round((vram_gb - _MODEL_GB) / _SEQUENCE_GB))
 
 
-def _near(name: str, asked: _Name) -> tuple[str, ...]:
-    """Names to suggest: first those that share a model number, then those spelt alike; at most five."""
+def _near(name: str, asked: Name) -> tuple[str, ...]:
+    """Names to suggest: cards of that chip, then those that share a model number, then those spelt alike; five."""
     numbers = {word for word in asked.words if any(letter.isdigit() for letter in word)}
-    same_number = [card.name for card in CARDS if numbers & _parse(card.name).words]
+    same_chip = [card.name for card in CARDS if card.chip.target in asked.words]
+    same_number = [card.name for words, (card, _) in _by_words().items() if numbers.intersection(words)]
     names = {_short(card.name): card.name for card in CARDS}
     alike = [names[short] for short in difflib.get_close_matches(_short(name), names, n=5)]
-    return tuple(dict.fromkeys(same_number + alike))[:5]
+    return tuple(dict.fromkeys(same_chip + same_number + alike))[:5]
 
 
 def _short(name: str) -> str:
     return name.casefold().replace("nvidia ", "").replace("geforce ", "")
-
-
-_BY_WORDS: dict[frozenset[str], Card] = {_parse(name).words: card for card in CARDS for name in (card.name, *card.also)}

@@ -41,19 +41,38 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _facts(profile: GpuProfile) -> list[tuple[str, str]]:
-    able = [kind for kind in _TYPES if getattr(profile, kind)]
-    unable = [kind for kind in _TYPES if kind not in able]
-    sizes = ", ".join(amount(size) for size in profile.variants)
+    neither = [kind for kind in _TYPES if kind not in (*profile.native, *profile.weight_only)]
     bandwidth = "unknown" if profile.bandwidth_gb_s is None else f"{profile.bandwidth_gb_s:g} GB/s"
     return [
         ("name", profile.name),
-        ("memory", gb(profile.vram_gb) + (f" (sold with {sizes} GB)" if len(profile.variants) > 1 else "")),
-        (
-            "architecture",
-            f"{profile.architecture}, compute capability {'.'.join(map(str, profile.compute_capability))}",
-        ),
-        ("computes in", ", ".join(able) + (f" (not in {', '.join(unable)})" if unable else "")),
+        ("memory", _memory(profile)),
+        ("architecture", f"{profile.architecture}, {_chip(profile)}"),
+        ("computes in", ", ".join(profile.native) or "float32 only"),
+        ("holds weights", f"also in {', '.join(profile.weight_only) or 'nothing else'}" + _not_in(neither)),
         ("bandwidth", bandwidth),
-        ("batch", f"{profile.max_batch} sequences of 4096 tokens of an 8B model at 8 bits"),
+        ("batch", f"{_sequences(profile.max_batch)} of 4096 tokens of an 8B model at 8 bits"),
         ("source", profile.source),
     ]
+
+
+def _not_in(kinds: list[str]) -> str:
+    return f" (not in {', '.join(kinds)})" if kinds else ""
+
+
+def _memory(profile: GpuProfile) -> str:
+    sizes = ", ".join(amount(size) for size in profile.variants)
+    return (
+        gb(profile.vram_gb)
+        + (", shared with the host" if profile.unified else "")
+        + (f" (sold with {sizes} GB)" if len(profile.variants) > 1 else "")
+    )
+
+
+def _chip(profile: GpuProfile) -> str:
+    if profile.compute_capability is None:
+        return profile.target
+    return f"compute capability {'.'.join(map(str, profile.compute_capability))}"
+
+
+def _sequences(number: int) -> str:
+    return f"{number} sequence" if number == 1 else f"{number} sequences"
