@@ -25,4 +25,4 @@ def test_scenario(path: Path, request: pytest.FixtureRequest) -> None:
 
 def test_there_are_scenarios() -> None:
     """The transcripts are where they are looked for."""
-    assert len(SCENARIOS) >= 20
+    assert len(SCENARIOS) >= 100

@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 from tests.ledger.harness import everything
 
-from cf_orch.ledger import Lease, Ledger, Refusal, Settings
+from cf_orch.ledger import Lease, Ledger, Refusal, Settings, State
 from cf_orch.ledger import commands as c
 from cf_orch.ledger import events as e
 from cf_orch.ledger.books import Books
 
-__all__ = ["GIB", "ask", "books_of", "card", "founded", "kinds", "lease_of", "looked", "refusal_of"]
+__all__ = [
+    "GIB", "answer", "ask", "asked", "books_of", "card", "founded", "held", "kinds", "lease_of", "looked", "refusal_of",
+    "residues",
+]  # fmt: skip
 
 GIB = 2**30
 
@@ -84,3 +87,37 @@ def refusal_of(ledger: Ledger, command: c.Command, now: float = 0.0) -> Refusal:
 def kinds(events: list[e.Event]) -> list[str]:
     """Name what happened."""
     return [type(event).__name__ for event in events]
+
+
+def asked(*, driver: bool = False, residue_gb: float | None = None, idle: bool = False) -> Ledger:
+    """Begin with one lease of kiwi that is asked to leave for a request of a higher class, and that request."""
+    ledger = founded(card(driver=driver))
+    residue = None if residue_gb is None else int(residue_gb * GIB)
+    ledger.handle(ask("victim", 20, priority=10, evictable=True, residue_bytes=residue), 0.0)
+    if idle:
+        ledger.handle(c.MarkIdle(lease_id=lease_of(ledger, "victim").id), 0.0)
+    ledger.handle(ask("waiter", 20, priority=40), 0.0)
+    assert lease_of(ledger, "victim").state is State.EVICTING
+    return ledger
+
+
+def answer(
+    ledger: Ledger, now: float = 0.0, *, residue_bytes: int | None = None, error: str | None = None
+) -> list[e.Event]:
+    """Let the victim answer."""
+    lease_id = lease_of(ledger, "victim").id
+    return ledger.handle(c.Checkpointed(lease_id=lease_id, residue_bytes=residue_bytes, error=error), now)
+
+
+def residues(ledger: Ledger) -> tuple[int | None, int | None]:
+    """What the victim said that it kept, and what the driver showed of it."""
+    victim = lease_of(ledger, "victim")
+    return victim.residue_bytes, victim.residue_seen_bytes
+
+
+def held() -> Ledger:
+    """One lease of kiwi that is active, one that waits."""
+    ledger = founded(card())
+    ledger.handle(ask("r1", 20), 0.0)
+    ledger.handle(ask("r2", 20), 0.0)
+    return ledger

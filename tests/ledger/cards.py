@@ -38,6 +38,10 @@ class Card:
     honest: bool = False  # nobody on it takes more than promised, and all that it tells is so
     foreign: dict[int, int] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
+    true_facts: tuple[int, int] = (0, 0)  # its reserve and its index, before anybody changed them
+
+    def __post_init__(self) -> None:
+        self.true_facts = self.reserve, self.index
 
     def live_on(self, rng: Random, jobs: Mapping[str, Job]) -> None:
         """Let the leases and the foreign processes use what they will."""
@@ -56,7 +60,12 @@ class Card:
 
     def _use(self, rng: Random, job: Job) -> None:
         draw = rng.random()
-        if job.state != "closing":
+        if job.state in ("parked", "resting"):  # what it keeps is seldom more than it says
+            if draw < 0.7:
+                self.uses[job.id] = int((job.residue or 0) * rng.choice((1, 1, 1, 1 if self.honest else 1.5)))
+            elif draw < 0.8:
+                self.uses[job.id] = self.uses.get(job.id, 0) // 2
+        elif job.state != "closing":
             if draw < 0.6:
                 promised = job.slot.need_bytes if job.state == "loading" else job.slot.size_bytes
                 self.uses[job.id] = int(promised * rng.choice((0, 0.5, 1, 1, 1, 1, 1 if self.honest else 1.1)))
@@ -65,10 +74,29 @@ class Card:
         elif draw < 0.8:
             self.uses[job.id] = self.uses.get(job.id, 0) // 2
 
+    def come_to_rest(self, jobs: Mapping[str, Job]) -> None:
+        """Use exactly what was promised, give back what is due back, and let nobody else use anything."""
+        self.reserve, self.index = self.true_facts
+        self.honest = True
+        self.foreign.clear()
+        on_it = [job for job in jobs.values() if self.uuid in job.devices and job.state != "closing"]
+        self.uses = {job.id: job.promised for job in on_it}
+
     def seen(self, rng: Random, jobs: Mapping[str, Job]) -> DeviceReport:
-        """What an observer says of it now."""
-        free = max(0, self.total - self.kept - sum(self.foreign.values()) - sum(self.uses.values()))
+        """What an observer says of it now; now and then he comes late, or sees nothing."""
+        report = self.truth(rng, jobs)
         fails, mute = rng.random() < 0.04, rng.random() < 0.02
+        return msgspec.structs.replace(
+            report,
+            used_bytes=None if mute or fails else report.used_bytes,
+            free_bytes=None if mute or fails else report.free_bytes,
+            age_s=rng.choice((0.0, 0.0, 0.0, 0.0, 0.05, 1.0, 4.0) if rng.random() < 0.95 else (6.0,)),
+            error="the driver is gone" if fails else None,
+        )
+
+    def truth(self, rng: Random, jobs: Mapping[str, Job]) -> DeviceReport:
+        """What a good observer says of it now."""
+        free = max(0, self.total - self.kept - sum(self.foreign.values()) - sum(self.uses.values()))
         return DeviceReport(
             uuid=self.uuid,
             name=self.name,
@@ -77,11 +105,9 @@ class Card:
             reserve_bytes=self.reserve,
             has_driver=self.driver,
             capabilities=self.capabilities,
-            used_bytes=None if mute or fails else self.total - self.kept - free,
-            free_bytes=None if mute or fails else free,
+            used_bytes=self.total - self.kept - free,
+            free_bytes=free,
             processes=self._processes(rng, jobs),
-            age_s=rng.choice((0.0, 0.0, 0.0, 0.0, 0.05, 1.0, 4.0) if rng.random() < 0.95 else (6.0,)),
-            error="the driver is gone" if fails else None,
         )
 
     def _processes(self, rng: Random, jobs: Mapping[str, Job]) -> tuple[Process, ...]:
@@ -94,7 +120,12 @@ class Card:
             used[pid] = used.get(pid, 0) + size
         ancestors = ((1001, 1),) if rng.random() < 0.1 and not self.honest else ()
         return tuple(
-            Process(pid=pid, pid_start=1, used_bytes=size if self.names == "bytes" else None, ancestors=ancestors)
+            Process(
+                pid=pid,
+                pid_start=None if self.honest else 1,
+                used_bytes=size if self.names == "bytes" else None,
+                ancestors=ancestors,
+            )
             for pid, size in used.items()
         )
 

@@ -1,5 +1,6 @@
 """One ledger, its oracle and its journal, driven step by step: after each step all rules are held."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,6 @@ class Harness:
         self.oracle = Oracle(settings)
         self.journal: list[e.DurableEvent] = []
         self.snapshots: list[tuple[int, bytes]] = []
-        self.grants = 0
         self.refusal: Refusal | None = None  #: the last one
 
     def do(self, step: Step) -> list[e.Event] | None:
@@ -59,8 +59,12 @@ class Harness:
         self.journal += [event for event in events if isinstance(event, e.DurableEvent)]
         self.oracle.follow(command, step.at, events, self.ledger)
         self._check(step.at)
-        self.grants += sum(isinstance(event, e.Granted) for event in events)
         return events
+
+    @property
+    def noted(self) -> Counter[str]:
+        """How often each kind of event happened, and some rare things among them."""
+        return self.oracle.noted
 
     def _check(self, now: float) -> None:
         try:
@@ -125,7 +129,7 @@ def _difference(live: Any, told: Any) -> str:
 
 _REFUSABLE = (
     c.Request | c.OpenSession | c.RenewSession | c.CloseSession | c.Sync | c.Release | c.RenewLease | c.MarkLoaded
-    | c.MarkIdle | c.MarkBusy | c.Attach | c.Drain | c.Undrain | c.ReportDevices
+    | c.MarkIdle | c.MarkBusy | c.Attach | c.Drain | c.Undrain | c.ReportDevices | c.Checkpointed | c.Evict | c.Resume
 )  # fmt: skip
 
 
@@ -141,6 +145,9 @@ def everything(ledger: Ledger) -> bytes:
             list(books.requests.items()),
             sorted(books.cancelled),
             books.held_bytes,
+            [*books.plans.values()],
+            sorted(books.evicting),
+            books.looks_again_at,
             [(service, list(times)) for service, times in books.hold_times_s.items()],
             list(books.queue._order),
             [(lane.head, lane.order) for lane in books.queue.lanes()],

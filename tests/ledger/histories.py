@@ -4,9 +4,13 @@ Each history is drawn from its own seed.  One that breaks a rule is made small b
 """
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 from random import Random
@@ -17,15 +21,15 @@ import msgspec
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.ledger.broken import Broken
+from tests.ledger.broken import Broken, broken
 from tests.ledger.harness import Harness, Step
 from tests.ledger.world import World, draw_settings
 
 from cf_orch.ledger import Settings
 
-__all__ = ["Failure", "main", "run", "shrink", "told"]
+__all__ = ["Failure", "drive", "in_time", "main", "named", "run", "shrink", "told"]
 
-STEPS = 40
+LONGEST_S = 10.0
 CHUNK = 10
 MOST_TRIES = 600
 
@@ -39,26 +43,43 @@ class Failure(NamedTuple):
     steps: list[Step]
 
 
-def run(seed: int) -> Failure | int:
-    """Live through one history; returns how many grants it had, or what broke."""
+def run(seed: int) -> Failure | Counter[str]:
+    """Live through one history; returns how often each kind of event happened, or what broke."""
     rng = Random(seed)
     settings = draw_settings(rng)
     harness = Harness(settings)
     world = World(rng, harness)
     steps = world.begin()
     try:
-        for step in steps:
-            harness.do(step)
-        for _ in range(STEPS):
-            steps.append(world.next())
-            harness.do(steps[-1])
-        harness.finish()
+        with in_time(LONGEST_S):
+            for step in steps:
+                harness.do(step)
+            for _ in range(world.steps):
+                steps.append(world.next())
+                harness.do(steps[-1])
+            harness.finish()
     except Exception as wrong:  # noqa: BLE001 - whatever the ledger throws is a finding
-        return Failure(seed, _named(wrong), settings, steps)
-    return harness.grants
+        return Failure(seed, named(wrong), settings, steps)
+    return harness.noted
 
 
-def _named(wrong: Exception) -> str:
+@contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    """Break off what takes longer: a ledger that plans and withdraws for ever inside one command."""
+
+    def ring(*_: object) -> None:
+        broken("L1", f"a history took longer than {seconds:g} s: some command has no end")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def named(wrong: Exception) -> str:
     return str(wrong) if isinstance(wrong, Broken) else f"{type(wrong).__name__}: {wrong}"
 
 
@@ -66,11 +87,12 @@ def again(settings: Settings, steps: Sequence[Step]) -> str | None:
     """Take the same steps anew; returns what breaks."""
     harness = Harness(settings)
     try:
-        for step in steps:
-            harness.do(step)
-        harness.finish()
+        with in_time(LONGEST_S):
+            for step in steps:
+                harness.do(step)
+            harness.finish()
     except Exception as wrong:  # noqa: BLE001 - as above
-        return _named(wrong)
+        return named(wrong)
     return None
 
 
@@ -111,36 +133,57 @@ def _brief(value: object) -> str:
     return f"{value / 2**30:g}*GIB" if isinstance(value, int) and value >= 2**20 else repr(value)
 
 
-def _run_many(seeds: range) -> tuple[int, int, list[Failure]]:
-    outcomes = [run(seed) for seed in seeds]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    return len(seeds), sum(outcome for outcome in outcomes if isinstance(outcome, int)), failures
+def _run_many(seeds: range, live: Callable[[int], Failure | Counter[str]]) -> tuple[int, Counter[str], list[Failure]]:
+    noted: Counter[str] = Counter()
+    failures: list[Failure] = []
+    for outcome in map(live, seeds):
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+        else:
+            noted += outcome
+    return len(seeds), noted, failures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run histories until one fails or all have passed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    return drive(run, arguments, str(__doc__))
+
+
+def drive(live: Callable[[int], Failure | Counter[str]], arguments: Sequence[str] | None, about: str) -> int:
+    """Run one history a seed, as the arguments of a command line say; returns its exit status."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1, help="the seed of the first one")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--brief", action="store_true", help="only name what broke, without a transcript")
+    parser.add_argument("--all", action="store_true", help="go on after a failure; count what broke in the end")
+    parser.add_argument("--count", action="store_true", help="say how often each thing happened")
     options = parser.parse_args(arguments)
     last = options.seed + options.histories
     chunks = [range(seed, min(seed + CHUNK, last)) for seed in range(options.seed, last, CHUNK)]
-    done = grants = 0
+    done, noted, broke = 0, Counter[str](), Counter[str]()
     began = time.monotonic()
     with Pool(options.jobs) as pool:
-        for count, granted, failures in pool.imap_unordered(_run_many, chunks):
-            done, grants = done + count, grants + granted
+        for count, happened, failures in pool.imap_unordered(partial(_run_many, live=live), chunks):
+            done, noted = done + count, noted + happened
             rate = done / (time.monotonic() - began)
             if sys.stderr.isatty():
-                sys.stderr.write(f"\r{done} histories, {grants} grants, {rate:.0f} histories/s ")
+                sys.stderr.write(f"\r{done} histories, {noted['Granted']} grants, {rate:.0f} histories/s ")
                 sys.stderr.flush()
-            if failures:
-                pool.terminate()
-                sys.stdout.write(f"\n{failures[0].wrong if options.brief else told(failures[0])}\n")
-                return 1
-    sys.stderr.write(f"\nall {done} histories held, with {grants} grants\n")
+            for failure in failures:
+                rule = failure.wrong.partition(":")[0]
+                if not broke[rule]:
+                    sys.stdout.write(f"\n{failure.wrong if options.brief else told(failure)}\n")
+                broke[rule] += 1
+                if not options.all:
+                    pool.terminate()
+                    return 1
+    if options.count:
+        sys.stdout.write("".join(f"{noted[what]:9} {what}\n" for what in sorted(noted)))
+    if broke:
+        sys.stdout.write(f"of {done} histories broke: {dict(broke)}\n")
+        return 1
+    sys.stderr.write(f"\nall {done} histories held, with {noted['Granted']} grants\n")
     return 0
 
 

@@ -10,11 +10,14 @@ from itertools import permutations
 from cf_orch.ledger.records import Pid, Process, Sample, Slot
 from cf_orch.ledger.settings import Settings
 
-__all__ = ["Dev", "Job", "Key", "Model", "Party", "share_out"]
+__all__ = ["HELD", "LEAVING", "WAITING", "Dev", "Job", "Key", "Model", "Party", "Scheme", "share_out"]
 
 Key = tuple[str, str]
 """(caller, request id)"""
 
+HELD = {"loading", "active", "idle", "evicting"}
+LEAVING = {"closing", "parked", "resting"}
+WAITING = {"queued", "parked"}
 BRANDS = {"nvidia", "geforce", "amd", "radeon", "intel", "tesla", "quadro"}
 
 
@@ -33,6 +36,7 @@ class Dev:
     capabilities: frozenset[str]
     draining: bool = False
     drain_for: float | None = None
+    empties: bool = False  # its drain asks all who can to leave
     drain_until: float | None = None
     sample: Sample | None = None
     vouched: bool = True
@@ -42,7 +46,7 @@ class Dev:
 
 @dataclass(slots=True)
 class Job:
-    """A lease; ``state`` is one of queued, loading, active, idle, closing, ended."""
+    """A lease; ``state`` is one of queued, loading, active, idle, evicting, parked, resting, closing, ended."""
 
     id: str
     slot: Slot
@@ -69,7 +73,21 @@ class Job:
     forget_at: float | None = None
     charge: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
-    least: dict[str, int] = field(default_factory=dict)  # the lowest it was ever charged while closing
+    least: dict[str, int] = field(default_factory=dict)  # the lowest it was charged since it leaves
+    evicted_for: str | None = None
+    late: bool = False  # its eviction is overdue
+    rest: str | None = None
+    residue: int | None = None  # what it said that it kept, when it last parked
+    residue_seen: int | None = None  # what it was seen to keep, where that is something else
+    error: str | None = None
+    gave_back: bool = False  # it has parked since it was last granted
+    idle_since: float | None = None
+    loaded_since: float = 0.0
+    held_at: float | None = None
+    asked_at: float = 0.0
+    evict_until: float | None = None
+    checkpoint_s: float | None = None
+    restore_s: float = 0.0
 
     @property
     def order(self) -> tuple[int, int]:
@@ -80,17 +98,43 @@ class Job:
         return self.slot.size_bytes * self.slot.gpus
 
     @property
+    def leaving(self) -> bool:
+        return self.state in LEAVING
+
+    @property
     def promised(self) -> int:
         """What it is charged at least, by its state alone."""
         if self.state == "closing":
             return 0
+        if self.state in LEAVING:
+            return self.residue or 0
         return self.slot.need_bytes if self.state == "loading" else self.slot.size_bytes
+
+    def need(self, uuid: str) -> int:
+        """What a device must give for its grant: a return has what it kept there already."""
+        return self.slot.need_bytes - self.charge.get(uuid, 0)
+
+    @property
+    def measured(self) -> int | None:
+        """What it is known to keep, since it last parked."""
+        return self.residue if self.residue_seen is None else self.residue_seen
 
     def deadlines(self) -> Iterator[float]:
         """All times at which something is due for it."""
-        for when in (self.expires_at, self.waits_until, self.ages_at, self.cut_until, self.load_until):
+        own = (self.expires_at, self.waits_until, self.ages_at, self.cut_until, self.load_until, self.evict_until)
+        for when in own:
             if when is not None:
                 yield when
+
+
+@dataclass(slots=True)
+class Scheme:
+    """A plan: who leaves for whom, and where."""
+
+    owner: str
+    devices: tuple[str, ...] = ()
+    victims: tuple[str, ...] = ()
+    given_up: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +162,7 @@ class Model:
         self.ended: dict[str, Job] = {}
         self.requests: dict[Key, str] = {}
         self.noted: dict[Key, float] = {}
+        self.schemes: dict[str, Scheme] = {}
         self._ways: dict[tuple[object, ...], list[tuple[str, ...]]] = {}
 
     # --- devices
@@ -144,7 +189,8 @@ class Model:
     def window(self, uuid: str) -> Job | None:
         """The lease that is loading on a device, in time."""
         for job in self.jobs.values():
-            if job.state == "loading" and not job.overdue and uuid in job.devices:
+            has_window = job.state == "loading" and not job.overdue and job.slot.peak_bytes is not None
+            if has_window and uuid in job.devices:
                 return job
         return None
 
@@ -157,9 +203,9 @@ class Model:
         unseen = sum(max(0, job.charge[dev.uuid] - job.seen[dev.uuid]) for job in on_it)
         return min(ledger_free, dev.sample.free_bytes - dev.reserve - unseen)
 
-    def most_room(self, dev: Dev) -> int:
-        """What would be free if every lease on a device ended; nothing where it drains or cannot be seen."""
-        if dev.draining or self.blind(dev):
+    def most_room(self, dev: Dev, *, draining: bool = False) -> int:
+        """What would be free if every lease on a device ended; nothing where it cannot be seen, or drains."""
+        if self.blind(dev) or (dev.draining and not draining):
             return 0
         room = dev.total - dev.reserve - dev.foreign
         if dev.driver and dev.sample is not None:
@@ -196,53 +242,64 @@ class Model:
             return slot.host in (dev.host, dev.host_name)
         return own_host == dev.host or all(other.host != own_host for other in self.devices.values())
 
-    def could_use(self, job: Job) -> set[str]:
-        return {uuid for way in self.ways(job.slot, job.host) for uuid in way}
+    def ways_of(self, job: Job) -> list[tuple[str, ...]]:
+        """Where a waiter could go; a parked one goes back to where it was."""
+        return [job.devices] if job.devices else self.ways(job.slot, job.host)
 
     # --- who waits
 
+    def spare(self, lease_id: str) -> None:
+        """Let a lease be nobody's victim."""
+        for scheme in self.schemes.values():
+            scheme.victims = tuple(victim for victim in scheme.victims if victim != lease_id)
+
     def queue(self) -> list[Job]:
-        return sorted((job for job in self.jobs.values() if job.state == "queued"), key=lambda job: job.order)
+        return sorted((job for job in self.jobs.values() if job.state in WAITING), key=lambda job: job.order)
+
+    def waits(self, lease_id: str | None) -> bool:
+        job = self.jobs.get(lease_id or "")
+        return job is not None and job.state in WAITING
+
+    def active(self) -> list[Scheme]:
+        """The plans under way."""
+        return [scheme for scheme in self.schemes.values() if not scheme.given_up]
+
+    def active_scheme(self, job: Job) -> Scheme | None:
+        scheme = self.schemes.get(job.id)
+        return None if scheme is None or scheme.given_up else scheme
 
     def stalled(self, job: Job) -> bool:
         need = job.slot.need_bytes
-        most = {uuid: self.most_room(dev) for uuid, dev in self.devices.items()}
-        return not any(all(need <= most[uuid] for uuid in way) for way in self.ways(job.slot, job.host))
+        most = {uuid: self.most_room(dev, draining=bool(job.devices)) for uuid, dev in self.devices.items()}
+        return not any(all(need <= most[uuid] for uuid in way) for way in self.ways_of(job))
 
     def held(self, service: str) -> int:
-        """Full sizes of all that a service holds."""
-        return sum(job.full for job in self.jobs.values() if job.devices and job.slot.service == service)
+        """Full sizes of all that a service holds, and has not given up."""
+        return sum(
+            job.full
+            for job in self.jobs.values()
+            if job.slot.service == service
+            and (job.state in HELD or (job.state == "closing" and job.token is not None and not job.gave_back))
+        )
 
     def over_quota(self, job: Job) -> bool:
+        """Tell whether a service would hold too much with a waiter, and with those before it who have plans."""
         limit = self.settings.quota(job.slot.service).max_vram_bytes
-        return limit is not None and self.held(job.slot.service) + job.full > limit
+        owners = {scheme.owner for scheme in self.active() if self.jobs[scheme.owner].order < job.order}
+        gone = {key for scheme in self.active() if scheme.owner != job.id for key in scheme.victims}
+        left = {key for key in gone - {job.id} if key in self.jobs and self.jobs[key].state in ("parked", "resting")}
+        before = sum(self.jobs[key].full for key in owners | left if self.jobs[key].slot.service == job.slot.service)
+        return limit is not None and self.held(job.slot.service) + before + job.full > limit
 
-    def first_to_grant(self) -> tuple[Job, tuple[str, ...]] | None:
-        """The first in order that nobody before him keeps from a place where he fits, and the best such place."""
-        rooms = {
-            uuid: self.room(dev)
-            for uuid, dev in self.devices.items()
-            if not dev.draining and not self.blind(dev) and self.window(uuid) is None
-        }
-        services: set[str] = set()
-        for job in self.queue() if rooms else ():
-            if job.cut_until is not None or self.stalled(job):
-                continue
-            if job.slot.service in services or self.over_quota(job):
-                services.add(job.slot.service)
-                continue
-            best = self._best_way(job, rooms)
-            if best is not None:
-                return job, best
-            for uuid in self.could_use(job):
-                rooms.pop(uuid, None)
-        return None
+    def best_of(self, job: Job, rooms: dict[str, int]) -> tuple[str, ...] | None:
+        """Where a waiter goes, of the ways whose devices all have room."""
 
-    def _best_way(self, job: Job, rooms: dict[str, int]) -> tuple[str, ...] | None:
+        def fits(uuid: str) -> bool:
+            return max(0, job.need(uuid)) <= rooms.get(uuid, -1)
+
         need = job.slot.need_bytes
-        fitting = [way for way in self.ways(job.slot, job.host) if all(need <= rooms.get(uuid, -1) for uuid in way)]
         return min(
-            fitting,
+            (way for way in self.ways_of(job) if all(map(fits, way))),
             key=lambda way: (self.devices[way[0]].host != job.host, sum(rooms[uuid] - need for uuid in way), way),
             default=None,
         )
@@ -279,15 +336,18 @@ def share_out(dev: Dev, sample: Sample, jobs: list[Job]) -> tuple[dict[str, int]
             by_growth.update(job.id for job in owners)
         elif owners:
             left = _pour(process.used_bytes, owners, seen, dev.uuid)
-            newest = [job for job in owners if job.state != "closing"] or owners
+            newest = [job for job in owners if job.state not in LEAVING] or owners
             seen[newest[-1].id] += left
     unclaimed = max(0, sample.used_bytes - sum(seen.values()))
     if not by_growth:
         return seen, unclaimed, unclaimed
-    if dev.floor is None:
+    grow = [job for job in jobs if job.id in by_growth]
+    floor = unclaimed if dev.floor is None else min(dev.floor, unclaimed)
+    if all(job.leaving for job in grow):  # more than they said that they keep is not theirs
+        floor = min(floor, max(0, unclaimed - sum(job.promised for job in grow)))
+    elif dev.floor is None:
         return seen, unclaimed, None
-    floor = min(dev.floor, unclaimed)
-    left = _pour(unclaimed - floor, [job for job in jobs if job.id in by_growth], seen, dev.uuid)
+    left = _pour(unclaimed - floor, grow, seen, dev.uuid)
     return seen, floor + left, floor
 
 
@@ -304,14 +364,14 @@ def _names(pids: list[Pid], process: Process) -> bool:
 
 
 def _pour(amount: int, jobs: list[Job], seen: dict[str, int], uuid: str) -> int:
-    """First what each has still, those that close last; then what the others may grow to; return the rest."""
-    for job in sorted(jobs, key=lambda job: job.state == "closing"):
-        had = job.charge[uuid] if job.state == "closing" else min(job.seen[uuid], job.slot.need_bytes)
+    """First what each has still, those that leave last; then what the others may grow to; return the rest."""
+    for job in sorted(jobs, key=lambda job: job.state in LEAVING):
+        had = job.charge[uuid] if job.state in LEAVING else min(job.seen[uuid], job.slot.need_bytes)
         gets = min(amount, max(0, had - seen[job.id]))
         seen[job.id] += gets
         amount -= gets
     for job in jobs:
-        gets = min(amount, max(0, job.slot.need_bytes - seen[job.id])) if job.state != "closing" else 0
+        gets = min(amount, max(0, job.slot.need_bytes - seen[job.id])) if job.state not in LEAVING else 0
         seen[job.id] += gets
         amount -= gets
     return amount

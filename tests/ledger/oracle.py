@@ -6,37 +6,23 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.ledger.aftermath import after, agree, before, timers_set
+from tests.ledger.aftermath import after, agree, before, emptied, looks_again, timers_set
 from tests.ledger.broken import broken
-from tests.ledger.naive import Dev, Job, Model, Party, share_out
+from tests.ledger.follower import STEPS
+from tests.ledger.naive import HELD, WAITING, Dev, Job, Party, share_out
+from tests.ledger.naive_walk import Line, next_todo, victim_of
+from tests.ledger.oracle_evictions import EvictionFollower
 from tests.ledger.reasons import reasons
 
-from cf_orch.ledger import Ledger, Settings
+from cf_orch.ledger import Ledger
 from cf_orch.ledger import commands as c
 from cf_orch.ledger import events as e
 
 __all__ = ["Oracle"]
 
-HELD = {"loading", "active", "idle"}
-STEPS = [0, 10, 20]
-"""The classes that aging leads to: below interactive."""
 
-
-class Oracle:
+class Oracle(EvictionFollower):
     """Follows one ledger from its founding on, through restarts too."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.model = Model(settings)
-        self.name = ""
-        self.seq = 0
-        self.last_token = 0
-        self.past: dict[str, Job] = {}
-        self.command: c.Command = c.Tick()
-
-    @property
-    def now(self) -> float:
-        return self.model.now
 
     def follow(self, command: c.Command, now: float, events: Sequence[e.Event], ledger: Ledger) -> None:
         """Hold what came of a command against the rules, then the ledger against what must be."""
@@ -46,12 +32,16 @@ class Oracle:
             if event.durable:
                 self.seq += 1
             _FOLLOW[type(event)](self, event)
+            self.noted[type(event).__name__] += 1
         after(self.model, command, known)
         agree(self.model, ledger, self.seq)
+        emptied(self.model)
         timers_set(self.model, ledger)
-        first = self.model.first_to_grant()
-        if first is not None:
-            broken("L2", f"{first[0].id} comes first and fits on {first[1]}, and was not granted")
+        todo = next_todo(self.model)
+        if todo is not None:
+            broken("L2", f"{todo}, and was not")
+        self._evictions_settled()
+        looks_again(self.model, ledger)
 
     def refused(self, command: c.Command, now: float, code: str) -> None:
         """Hold a refusal against what could have caused it."""
@@ -74,7 +64,11 @@ class Oracle:
         for dev in model.devices.values():
             dev.floor, dev.foreign = None, ledger.devices[dev.uuid].foreign_bytes
         for job in model.jobs.values():
-            charges = ledger.leases[job.id].charges
+            lease = ledger.leases[job.id]
+            if lease.checkpoint_s or lease.restore_s:
+                broken("S16", f"{job.id} remembers {lease.checkpoint_s} s of another clock")
+            job.checkpoint_s, job.restore_s = lease.checkpoint_s, lease.restore_s
+            charges = lease.charges
             for uuid, charge in job.charge.items():
                 shown_back = job.least.get(uuid, charge)
                 if charges.get(uuid, 0) < max(job.promised, min(shown_back, job.slot.size_bytes)):
@@ -95,23 +89,12 @@ class Oracle:
             dev.drain_until = None if dev.drain_for is None else now + dev.drain_for
         for job in model.jobs.values():
             job.changed_at, job.cut_until = now, None
+            job.loaded_since, job.asked_at, job.idle_since, job.held_at = now, now, None, None
             job.state = "active" if job.state == "idle" else job.state
             self._arm(job)
         for job in model.ended.values():
             job.forget_at = now + self.settings.remember_s
         model.noted = dict.fromkeys(model.noted, now + self.settings.remember_s)
-
-    def _arm(self, job: Job) -> None:
-        """Give a lease all deadlines of its state, in full from now."""
-        s, now = self.settings, self.now
-        job.expires_at = None if job.ttl_s is None else now + job.ttl_s * s.grace_factor
-        waits = job.slot.max_wait_s if job.state == "queued" else None
-        job.waits_until = None if waits is None else now + waits
-        ages = s.aging_s if job.state == "queued" and any(job.klass < step for step in STEPS) else None
-        job.ages_at = None if ages is None else now + ages
-        loads = job.state == "loading" and not job.overdue
-        job.load_until = now + s.load_timeout_s if loads else None
-        job.reclaim_at = now + s.reclaim_timeout_s if job.state == "closing" else None
 
     def _session_opened(self, event: e.SessionOpened) -> None:
         if event.session_id in self.model.parties:
@@ -124,6 +107,9 @@ class Oracle:
     def _session_renewed(self, event: e.SessionRenewed) -> None:
         party = self.model.parties[event.session_id]
         party.expires_at = self.now + party.ttl_s * self.settings.grace_factor
+        if event.reopened != isinstance(self.command, c.OpenSession):
+            broken("S19", f"{party.id} was renewed by {self.command}, and reopened is {event.reopened}")
+        party.may_adopt = party.may_adopt or event.reopened
 
     def _session_ended(self, event: e.SessionEnded) -> None:
         party = self.model.parties.pop(event.session_id)
@@ -150,7 +136,7 @@ class Oracle:
 
     def _drain_begun(self, event: e.DrainBegun) -> None:
         dev = self.model.devices[event.uuid]
-        dev.draining, dev.drain_for = True, event.for_s
+        dev.draining, dev.drain_for, dev.empties = True, event.for_s, event.evict
         dev.drain_until = None if event.for_s is None else self.now + event.for_s
 
     def _drain_ended(self, event: e.DrainEnded) -> None:
@@ -158,7 +144,7 @@ class Oracle:
         due = dev.drain_until is not None and dev.drain_until <= self.now
         if not due and not isinstance(self.command, c.Undrain):
             broken("R4", f"the drain of {dev.uuid} ended by itself")
-        dev.draining, dev.drain_for, dev.drain_until = False, None, None
+        dev.draining, dev.drain_for, dev.drain_until, dev.empties = False, None, None, False
 
     def _sampled(self, event: e.Sampled) -> None:
         dev, sample = self.model.devices[event.uuid], event.sample
@@ -174,7 +160,7 @@ class Oracle:
             due = max(job.promised, seen[job.id])
             early = sample.taken_at <= job.changed_at
             job.charge[dev.uuid] = max(due, job.charge[dev.uuid]) if early else due
-            if job.state == "closing":
+            if job.leaving:
                 job.least[dev.uuid] = min(due, job.least.get(dev.uuid, due))
 
     def _requested(self, event: e.Requested) -> None:
@@ -199,19 +185,21 @@ class Oracle:
 
     def _granted(self, event: e.Granted) -> None:
         job = self.model.jobs.get(event.lease_id)
-        if job is None or job.state != "queued" or job.cut_until is not None:
+        if job is None or job.state not in WAITING or job.cut_until is not None:
             broken("R7 no ghosts", f"{event.lease_id} was granted and does not wait: {job}")
         if job.session is not None and job.session not in self.model.parties:
             broken("R7 no ghosts", f"{job.id} was granted, and its session {job.session} is over")
         self._token(event.token)
         for uuid in event.devices:
             self._may_grant(job, uuid)
-        limit = self.settings.quota(job.slot.service).max_vram_bytes
-        if limit is not None and self.model.held(job.slot.service) + job.full > limit:
-            broken("S15 quota", f"{job.id} takes {job.slot.service} above {limit}")
+        if (scheme := victim_of(self.model, job)) is not None:
+            broken("S6 victim", f"{job.id} takes {event.devices} of the plan for which it left: {scheme}")
+        if self.model.over_quota(job):
+            broken("S15 quota", f"{job.id} takes {job.slot.service} above its quota")
         self._nobody_passed(job, event.devices)
+        returns = job.state == "parked"
         job.state = "loading" if event.loading else "active"
-        if event.loading != (job.slot.peak_bytes is not None):
+        if event.loading != (returns or job.slot.peak_bytes is not None):
             broken("R4 window", f"{job.id} has peak {job.slot.peak_bytes}, and loading is {event.loading}")
         self._hold(job, event.token, event.devices)
 
@@ -222,39 +210,53 @@ class Oracle:
 
     def _may_grant(self, job: Job, uuid: str) -> None:
         dev, model = self.model.devices[uuid], self.model
-        if dev.draining or model.blind(dev):
+        if (dev.draining and not job.devices) or model.blind(dev):
             broken("R4 blind or draining", f"{job.id} was granted on {uuid}: {dev}")
         if (loading := model.window(uuid)) is not None:
             broken("S10 window", f"{job.id} was granted on {uuid} while {loading.id} loads there")
-        if job.slot.need_bytes > model.room(dev):
-            broken("R1 oversubscribed", f"{job.id} got {job.slot.need_bytes} of {model.room(dev)} on {uuid}")
+        if max(0, job.need(uuid)) > model.room(dev):
+            broken("R1 oversubscribed", f"{job.id} got {job.need(uuid)} of {model.room(dev)} on {uuid}")
 
     def _nobody_passed(self, job: Job, devices: tuple[str, ...]) -> None:
         model = self.model
-        if devices not in model.ways(job.slot, job.host):
-            broken("R11 placement", f"{job.id} was put on {devices}, and may go to {model.ways(job.slot, job.host)}")
-        over: set[str] = set()
+        if devices not in model.ways_of(job):
+            broken("R11 placement", f"{job.id} was put on {devices}, and may go to {model.ways_of(job)}")
+        line = Line(model)
         for other in model.queue():
-            if other.order >= job.order:
+            if other is job:
                 break
-            if other.cut_until is not None or model.stalled(other):
-                continue
-            if other.slot.service in over or model.over_quota(other):
-                over.add(other.slot.service)
-                if other.slot.service == job.slot.service:
-                    broken("R2 quota", f"{job.id} passed {other.id} of its own service, which is over its quota")
-            elif not model.could_use(other).isdisjoint(devices):
-                broken("R2 FIFO", f"{job.id} passed {other.id} on {devices}")
-        first = model.first_to_grant()
-        if first is None or first[0] is not job:
-            broken("R2 FIFO", f"{job.id} was granted before {first}")
-        if first[1] != devices:
-            broken("placement", f"{job.id} was put on {devices}, best is {first[1]}")
+            if line.let_pass(other) is None:
+                line.keep(other)
+        if line.let_pass(job) == "quota":
+            broken("R2 quota", f"{job.id} passed one of its own service, which is over its quota")
+        for uuid in devices:
+            if (keeper := line.may_take(job, uuid)) is not None:
+                rule = "R2 FIFO" if model.active_scheme(keeper) is None else "S5 plan"
+                broken(rule, f"{job.id} passed {keeper.id} on {uuid}")
+        self._note_passing(job, line)
+        todo = next_todo(model)
+        if todo is None or todo.job is not job:
+            broken("R2 FIFO", f"{job.id} was granted, and {todo}")
+        if todo.devices != devices:
+            broken("placement", f"{job.id} was put on {devices}, best is {todo.devices}")
+
+    def _note_passing(self, job: Job, line: Line) -> None:
+        self.noted["return"] += bool(job.devices)
+        for keeper, held, _ in line.keepers:
+            if line.shuts_out(job, keeper):
+                self.noted["return past its residue"] += 1
+                return
+            if not held.isdisjoint(job.devices):
+                self.noted["return past one for whom it left in vain"] += 1
 
     def _hold(self, job: Job, token: int, devices: tuple[str, ...]) -> None:
         job.token, job.devices, job.changed_at, job.cut_until = token, devices, self.now, None
-        job.charge = dict.fromkeys(devices, job.promised)
-        job.seen = dict.fromkeys(devices, 0)
+        job.held_at = job.loaded_since = self.now
+        job.idle_since, job.evicted_for, job.gave_back, job.least, job.overdue = None, None, False, {}, False
+        job.seen = {uuid: job.seen.get(uuid, 0) for uuid in devices}
+        job.charge = {uuid: max(job.promised, job.seen[uuid]) for uuid in devices}
+        self.model.schemes.pop(job.id, None)
+        self.model.spare(job.id)
         self._arm(job)
 
     def _adopted(self, event: e.Adopted) -> None:
@@ -275,13 +277,14 @@ class Oracle:
     def _loaded(self, event: e.Loaded) -> None:
         job = self.model.jobs[event.lease_id]
         self._was(job, {"loading"})
+        due = job.load_until is not None and job.load_until <= self.now
+        if not isinstance(self.command, c.MarkLoaded) and (job.slot.peak_bytes is not None or not due):
+            broken("R7", f"{job.id} counts as loaded before its time to load was over")
         job.state, job.overdue, job.changed_at, job.load_until = "active", False, self.now, None
+        job.loaded_since = self.now
+        if job.checkpoint_s is not None and job.held_at is not None:
+            job.restore_s = self.now - job.held_at
         self._settle_driverless(job)
-
-    def _settle_driverless(self, job: Job) -> None:
-        for uuid in job.devices:
-            if not self.model.devices[uuid].driver:
-                job.charge[uuid] = job.promised
 
     def _load_overdue(self, event: e.LoadOverdue) -> None:
         job = self.model.jobs[event.lease_id]
@@ -290,13 +293,9 @@ class Oracle:
             broken("R7", f"{job.id} is called overdue before its time to load was over")
         job.overdue, job.load_until = True, None
 
-    def _was(self, job: Job, states: set[str]) -> None:
-        if job.state not in states:
-            broken("R7 state", f"{job.id} was {job.state}, not {sorted(states)}")
-
     def _aged(self, event: e.Aged) -> None:
         job = self.model.jobs[event.lease_id]
-        self._was(job, {"queued"})
+        self._was(job, WAITING)
         if job.ages_at is None or job.ages_at > self.now:
             broken("R3", f"{job.id} aged before its time")
         if event.priority != min(step for step in STEPS if step > job.klass):
@@ -322,19 +321,23 @@ class Oracle:
 
     def _idled(self, event: e.Idled) -> None:
         job = self.model.jobs[event.lease_id]
-        self._was(job, {"active"})
-        job.state = "idle"
+        self._was(job, {"active", "evicting"})
+        job.state = job.state if job.state == "evicting" else "idle"
+        job.idle_since = self.now
 
     def _busied(self, event: e.Busied) -> None:
         job = self.model.jobs[event.lease_id]
-        self._was(job, {"idle"})
-        job.state = "active"
+        self._was(job, {"idle", "evicting"})
+        job.state = job.state if job.state == "evicting" else "active"
+        job.idle_since = None
 
     def _closing(self, event: e.Closing) -> None:
         job = self.model.jobs[event.lease_id]
-        self._was(job, HELD)
+        self._was(job, HELD | {"parked", "resting"})
         self._may_end(job, event.outcome)
+        self.model.schemes.pop(job.id, None)
         job.state, job.outcome, job.changed_at = "closing", event.outcome, self.now
+        job.rest, job.late = None, False
         self._arm(job)
         self._settle_driverless(job)
 
@@ -362,6 +365,7 @@ class Oracle:
             self._given_back(job, event.outcome)
         job.state, job.outcome, job.forget_at = "ended", event.outcome, self.now + self.settings.remember_s
         job.charge, job.seen = {}, {}
+        self.model.schemes.pop(job.id, None)
         self.model.ended[job.id] = self.past[job.id] = job
 
     def _given_back(self, job: Job, outcome: str) -> None:

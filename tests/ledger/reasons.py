@@ -31,6 +31,9 @@ def _reasons(model: Model, command: c.Command) -> Iterator[str]:
                 yield "unknown_session"
         case c.Release() | c.RenewLease() | c.MarkLoaded() | c.MarkIdle() | c.MarkBusy() | c.Attach():
             yield from _of_lease(model, command)
+        case c.Checkpointed() | c.Evict() | c.Resume():
+            yield from _of_lease(model, command)
+            yield from _of_eviction(model, command)
         case c.Drain() | c.Undrain():
             yield from _of_drain(model, command)
         case c.ReportDevices() if not all(map(_sound, command.devices)):
@@ -57,13 +60,26 @@ def _of_request(model: Model, command: c.Request) -> Iterator[str]:
         size = task.vram_bytes or 0
     if key in model.requests:
         job = model.jobs.get(model.requests[key]) or model.ended[model.requests[key]]
-        fields = ("gpus", "device", "host", "peak_bytes", "max_wait_s", "model", "evictable", "service", "task_type")
+        fields = (
+            "gpus",
+            "device",
+            "host",
+            "peak_bytes",
+            "residue_bytes",
+            "max_wait_s",
+            "model",
+            "evictable",
+            "service",
+            "task_type",
+        )
         same = all(getattr(job.slot, name) == getattr(command, name) for name in fields)
         if not same or job.slot.size_bytes != size or set(job.slot.requires) != set(command.requires):
             yield "request_id_reused"
         return
     if command.session_id is not None and command.session_id not in model.parties:
         yield "unknown_session"
+    if (party := model.parties.get(command.session_id or "")) is not None and party.service != command.service:
+        yield "bad_value"
     yield from _bad_values(model, command, size)
     yield from _impossible(model, command, size)
     waiting = [job for job in model.queue() if job.slot.service == command.service]
@@ -132,9 +148,32 @@ def _of_sync(model: Model, command: c.Sync) -> Iterator[str]:
             yield "bad_value"
         if holding.priority is not None and not 0 <= holding.priority <= 100:
             yield "bad_value"
+        if holding.residue_bytes is not None and not 0 <= holding.residue_bytes <= holding.size_bytes:
+            yield "bad_value"
 
 
-_LeaseCommand = c.Release | c.RenewLease | c.MarkLoaded | c.MarkIdle | c.MarkBusy | c.Attach
+_LeaseCommand = (
+    c.Release | c.RenewLease | c.MarkLoaded | c.MarkIdle | c.MarkBusy | c.Attach | c.Checkpointed | c.Evict | c.Resume
+)  # fmt: skip
+
+
+def _of_eviction(model: Model, command: c.Checkpointed | c.Evict | c.Resume) -> Iterator[str]:
+    job = model.jobs.get(command.lease_id)
+    if job is None or isinstance(command, c.Resume):
+        return
+    if job.state == "queued":
+        yield "not_granted"
+    if isinstance(command, c.Checkpointed):
+        said = command.residue_bytes
+        if said is not None and not 0 <= said <= job.slot.size_bytes:
+            yield "bad_value"
+    elif job.state == "loading":
+        yield "still_loading"
+    elif job.state in ("active", "idle", "evicting"):
+        if not job.slot.evictable:
+            yield "not_evictable"
+        if any(model.window(uuid) for uuid in job.devices):
+            yield "still_loading"
 
 
 def _of_lease(model: Model, command: _LeaseCommand) -> Iterator[str]:
@@ -142,7 +181,8 @@ def _of_lease(model: Model, command: _LeaseCommand) -> Iterator[str]:
     if job is None:
         yield from ("unknown_lease", "lease_ended")
         return
-    if command.by is not None and command.by != job.session:
+    by = None if isinstance(command, c.Evict | c.Resume) else command.by
+    if by is not None and by != job.session:
         yield "not_yours"
     if job.state in ("closing", "ended") and not isinstance(command, c.Release):
         yield "lease_ended"

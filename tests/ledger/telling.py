@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cf_orch.ledger import PRIORITIES, Ledger
+from cf_orch.ledger import PRIORITIES, Lease, Ledger
 from cf_orch.ledger import events as e
+from cf_orch.ledger.states import Rest
 
 __all__ = ["gb", "in_class", "tell", "tell_devices", "tell_queue", "tell_reason"]
 
@@ -63,7 +64,33 @@ def _sampled(ledger: Ledger, event: e.Sampled) -> str:
 
 
 def _drain_begun(_: Ledger, event: e.DrainBegun) -> str:
-    return f"{event.uuid} drains" + (f" for {event.for_s:g} s" if event.for_s is not None else "")
+    time = f" for {event.for_s:g} s" if event.for_s is not None else ""
+    return f"{event.uuid} drains{time}" + (", and all who can are to leave" if event.evict else "")
+
+
+def _planned(ledger: Ledger, event: e.Planned) -> str:
+    victims = ", ".join(_name(ledger, lease_id) for lease_id in event.victims)
+    return f"planned for {_name(ledger, event.lease_id)} on {' and '.join(event.devices)}: {victims} to leave"
+
+
+def _asked(ledger: Ledger, event: e.EvictAsked) -> str:
+    is_operator = event.evicted_for in list(Rest)
+    whom = f"the {event.evicted_for}" if is_operator else _name(ledger, event.evicted_for)
+    return f"asked {_name(ledger, event.lease_id)} to leave for {whom}"
+
+
+def _withdrawn(ledger: Ledger, event: e.Withdrawn) -> str:
+    lease = ledger.find(event.lease_id)
+    return f"withdrawn: {_name(ledger, event.lease_id)} need not leave, token {lease.token if lease else None}"
+
+
+def _parked(ledger: Ledger, event: e.Parked) -> str:
+    kept = f" but for {gb(event.residue_bytes)}" if event.residue_bytes else ""
+    what = "to queue at its place" if event.rest is None else f"to rest until {_UNTIL[event.rest]}"
+    return f"parked {_name(ledger, event.lease_id)}{kept}, {what}"
+
+
+_UNTIL = {Rest.IDLE: "it is busy", Rest.OPERATOR: "it is resumed", Rest.DRAIN: "the drain ends"}
 
 
 def _of_lease(words: str) -> Callable[[Ledger, Any], str]:
@@ -92,6 +119,17 @@ _WORDS: dict[type, Callable[[Ledger, Any], str]] = {
     e.Busied: _of_lease("busy {0}"),
     e.Cut: _of_lease("cut off {0}: it is passed over"),
     e.Rejoined: _of_lease("rejoined {0}, at its old place"),
+    e.Planned: _planned,
+    e.PlanEnded: _of_lease("plan given up for {0}"),
+    e.EvictAsked: _asked,
+    e.EvictionOverdue: _of_lease("overdue: {0} has not answered, and keeps its memory"),
+    e.Withdrawn: _withdrawn,
+    e.CheckpointFailed: _of_lease("checkpoint of {0} failed ({1.error}): it goes on, and is not asked again"),
+    e.Parked: _parked,
+    e.Requeued: _of_lease("wanted again: {0}, at place {1.place}"),
+    e.ResidueSeen: lambda ledger, event: (
+        f"residue seen: {_name(ledger, event.lease_id)} kept {gb(event.residue_bytes)}"
+    ),
     e.Closing: _of_lease("closing {0} ({1.outcome})"),
     e.Leaked: lambda ledger, event: (
         f"leaked {gb(event.leaked_bytes)} of {_name(ledger, event.lease_id)} on {event.uuid}: foreign use now"
@@ -128,8 +166,14 @@ def tell_devices(ledger: Ledger) -> Iterator[str]:
     """Write the accounts."""
     for device in ledger.devices.values():
         holders = [x for x in ledger.leases.values() if device.uuid in x.devices]
-        parts = [f"{x.request_id} {gb(x.charges[device.uuid])} ({x.state})" for x in holders]
+        parts = [f"{x.request_id} {gb(x.charges[device.uuid])} ({_state(x)})" for x in holders]
         parts += [f"foreign {gb(device.foreign_bytes)}"] if device.foreign_bytes else []
         parts += [f"reserve {gb(device.reserve_bytes)}"] if device.reserve_bytes else []
         room = "over-committed" if device.over_committed else f"room {gb(device.room_bytes)}"
-        yield f"{device.uuid}: {', '.join([gb(device.total_bytes), *parts, room])}"
+        plans = (plan for plan in ledger.plans.values() if device.uuid in plan.devices and not plan.given_up)
+        kept = [f"kept for {_name(ledger, plan.owner)}" for plan in plans]
+        yield f"{device.uuid}: {', '.join([gb(device.total_bytes), *parts, room, *kept])}"
+
+
+def _state(lease: Lease) -> str:
+    return f"{lease.state}, overdue" if lease.eviction_overdue else lease.state

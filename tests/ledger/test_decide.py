@@ -1,108 +1,19 @@
 """What each command leads to, where scenarios do not tell: who may, what is harmless, what is refused."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from tests.ledger.builders import GIB, ask, books_of, card, founded, kinds, lease_of, looked, refusal_of
+from tests.ledger.builders import GIB, ask, books_of, card, founded, held, kinds, lease_of, looked, refusal_of
 
-from cf_orch.ledger import Ledger, Process
+from cf_orch.ledger import Process
 from cf_orch.ledger import commands as c
 from cf_orch.ledger import events as e
 from cf_orch.ledger.decide.decision import Decision
+from cf_orch.ledger.decide.settling import _take
 from cf_orch.ledger.decide.timeouts import _lease_timer
 from cf_orch.ledger.timers import Timer, Timers
-
-
-def held() -> Ledger:
-    """One lease of kiwi that is active, one that waits."""
-    ledger = founded(card())
-    ledger.handle(ask("r1", 20), 0.0)
-    ledger.handle(ask("r2", 20), 0.0)
-    return ledger
-
-
-# --- sessions
-
-
-def test_a_session_without_a_service_is_refused() -> None:
-    """A process that registers must say whose it is."""
-    assert refusal_of(founded(), c.OpenSession(session_id="s", service="")).code == "bad_value"
-
-
-def test_another_services_session_is_not_taken_over() -> None:
-    """The id of an open session cannot be registered for another service."""
-    refusal = refusal_of(founded(), c.OpenSession(session_id="kiwi", service="paint"))
-
-    assert refusal.code == "not_yours"
-    assert "belongs to kiwi" in str(refusal)
-
-
-@pytest.mark.parametrize(
-    "command", [c.RenewSession(session_id="s"), c.CloseSession(session_id="s"), c.Sync(session_id="s", holdings=())]
-)
-def test_a_session_that_is_not_open_is_refused(command: c.Command) -> None:
-    """Its process is told to register anew."""
-    refusal = refusal_of(founded(), command)
-
-    assert refusal.code == "unknown_session"
-    assert "register anew" in str(refusal)
-
-
-def test_a_synced_wish_that_was_granted_meanwhile_stays() -> None:
-    """A session that only waits for what it has already been granted keeps it, and so learns of it."""
-    ledger = held()
-    events = ledger.handle(
-        c.Sync(
-            session_id="kiwi", holdings=(c.Holding(request_id="r1", held=False), c.Holding(request_id="r2", held=False))
-        ),
-        0.0,
-    )
-
-    assert kinds(events) == ["SessionRenewed", "Synced"]
-
-
-def test_a_waiting_lease_that_was_served_elsewhere_is_adopted_anew() -> None:
-    """What went local while it waited here leaves the queue and comes in as a new lease under the same request."""
-    ledger = held()
-    waiting = lease_of(ledger, "r2")
-    holdings = (
-        c.Holding(request_id="r1"),
-        c.Holding(request_id="r2", devices=("d0",), size_bytes=4 * GIB, priority=40),
-    )
-    events = ledger.handle(c.Sync(session_id="kiwi", holdings=holdings), 0.0)
-
-    assert kinds(events) == ["SessionRenewed", "Ended", "Adopted", "Synced"]
-    adopted = lease_of(ledger, "r2")
-    assert adopted.id != waiting.id
-    assert (adopted.adopted, adopted.priority, adopted.token) == (True, 40, ledger.seq)
-
-
-def test_a_lease_of_another_session_is_not_synced() -> None:
-    """Whoever names the id of somebody else's lease names something that is not his."""
-    ledger = held()
-    ledger.handle(c.OpenSession(session_id="paint", service="paint", host_id="h0"), 0.0)
-    taken = c.Holding(request_id="p1", lease_id=lease_of(ledger).id, devices=("d0",), size_bytes=GIB)
-    ledger.handle(c.Sync(session_id="paint", holdings=(taken,)), 0.0)
-
-    assert lease_of(ledger).session_id == "kiwi"
-    assert lease_of(ledger, "p1", "paint").adopted
-
-
-@pytest.mark.parametrize(
-    ("holding", "code"),
-    [
-        (c.Holding(request_id="a", size_bytes=GIB), "unknown_device"),
-        (c.Holding(request_id="a", devices=("d9",), size_bytes=GIB), "unknown_device"),
-        (c.Holding(request_id="a", devices=("d0", "d0"), size_bytes=GIB), "bad_value"),
-        (c.Holding(request_id="a", devices=("d0",)), "bad_value"),
-        (c.Holding(request_id="a", devices=("d0",), size_bytes=GIB, priority=101), "bad_value"),
-    ],
-)
-def test_what_cannot_be_adopted_is_refused_as_a_whole(holding: c.Holding, code: str) -> None:
-    """One holding that cannot be leaves the session as it was, its other leases too."""
-    assert refusal_of(held(), c.Sync(session_id="kiwi", holdings=(holding,))).code == code
-
 
 # --- leases
 
@@ -234,6 +145,7 @@ def test_noting_a_cancel_again_gives_it_its_full_time() -> None:
         {"reserve_bytes": -1},
         {"age_s": -1.0},
         {"age_s": float("nan")},
+        {"age_s": float("inf")},
         {"used_bytes": -1},
         {"free_bytes": -1},
     ],
@@ -354,6 +266,15 @@ def test_a_timer_of_something_else_is_a_defect() -> None:
 
     with pytest.raises(AssertionError, match="no timer of a lease"):
         _lease_timer(Decision(books_of(ledger), 0.0, 0.0), Timer.FORGET, lease_of(ledger))
+
+
+def test_an_unknown_step_is_a_defect() -> None:
+    """What is neither a grant nor a plan must never come of a walk along the queue."""
+    ledger = held()
+
+    unheard: Any = SimpleNamespace(lease_id=lease_of(ledger).id)
+    with pytest.raises(AssertionError, match="unreachable"):
+        _take(Decision(books_of(ledger), 0.0, 0.0), unheard)
 
 
 def test_stale_timers_do_nothing() -> None:

@@ -1,7 +1,5 @@
 """The ledger's surface, its snapshot, and its doubt of itself."""
 
-from collections.abc import Callable
-
 import pytest
 from tests.ledger.builders import GIB, ask, books_of, card, founded, lease_of, looked
 
@@ -9,7 +7,6 @@ from cf_orch import ledger as public
 from cf_orch.ledger import Ledger, Quota, Settings, State
 from cf_orch.ledger import commands as c
 from cf_orch.ledger import events as e
-from cf_orch.ledger.books import Books
 
 
 def test_the_public_names_are_all_there() -> None:
@@ -124,104 +121,20 @@ def test_a_declared_card_grants_again_when_it_is_declared_again() -> None:
     assert lease_of(ledger).state is State.ACTIVE
 
 
-def _lose_a_holder(books: Books) -> None:
-    books.devices["d0"].holders.clear()
-
-
-def _charge_twice(books: Books) -> None:
-    books.devices["d0"].charged_bytes += GIB
-
-
-def _lose_the_unseen(books: Books) -> None:
-    books.devices["d0"].unseen_bytes = 0
-
-
-def _forget_a_session(books: Books) -> None:
-    books.sessions.clear()
-
-
-def _count_a_quota_twice(books: Books) -> None:
-    books.held_bytes["kiwi"] += 1
-
-
-def _open_a_window(books: Books) -> None:
-    books.devices["d0"].window = books.requests["kiwi", "r1"]
-
-
-def _undercharge(books: Books) -> None:
-    books.leases[books.requests["kiwi", "r1"]].charges["d0"] -= 1
-
-
-def _end_and_keep(books: Books) -> None:
-    books.leases[books.requests["kiwi", "r1"]].state = State.ENDED
-
-
-def _give_a_token_twice(books: Books) -> None:
-    leases = list(books.leases.values())
-    leases[1].token = leases[0].token
-
-
-def _forget_what_a_request_is(books: Books) -> None:
-    books.requests["kiwi", "gone"] = "x-999"
-
-
-def _make_room(books: Books) -> None:
-    books.devices["d0"].total_bytes *= 4
-    books.devices["d0"].has_driver = False
-
-
-def _over_commit(books: Books) -> None:
-    books.devices["d0"].total_bytes //= 2
-
-
-def _swap_two_places(books: Books) -> None:
-    leases = list(books.leases.values())
-    leases[2].place, leases[3].place = leases[3].place, leases[2].place
-
-
-@pytest.mark.parametrize(
-    ("harm", "says"),
-    [
-        (_lose_a_holder, "is not among the holders"),
-        (_charge_twice, "is charged"),
-        (_lose_the_unseen, "unseen"),
-        (_forget_a_session, "outlived session"),
-        (_count_a_quota_twice, "services hold"),
-        (_open_a_window, "window"),
-        (_undercharge, "charged too little"),
-        (_end_and_keep, "has ended and is still listed"),
-        (_give_a_token_twice, "the same token|token before"),
-        (_forget_what_a_request_is, "which is forgotten"),
-        (_make_room, "could be granted, and was not"),
-        (_over_commit, "over-committed by grants alone"),
-        (_swap_two_places, "the lanes are"),
-    ],
-)
-def test_check_finds_what_is_wrong(harm: Callable[[Books], None], says: str) -> None:
-    """Whatever is harmed in the books, the check says what."""
-    ledger = founded(card(driver=True))
-    for request_id, gb in (("r1", 8), ("r2", 8), ("r3", 20), ("r4", 20)):
-        ledger.handle(ask(request_id, gb), 0.0)
-    ledger.handle(looked(card(driver=True)), 0.0)
-    ledger.check(0.0)
-
-    harm(books_of(ledger))
-
-    with pytest.raises(AssertionError, match=says):
-        ledger.check(0.0)
-
-
-def test_check_bears_what_grew_by_itself() -> None:
-    """A device may be over-committed by what no grant decided: foreign use, over-use, adoption, a smaller total."""
-    ledger = founded(card(driver=True))
-    ledger.handle(ask("r1", 20), 0.0)
-    ledger.handle(looked(card(driver=True, used=24, free_bytes=0)), 1.0)
-    assert ledger.devices["d0"].over_committed is False
-    ledger.handle(looked(card(driver=True, used=24, free_bytes=0, reserve_bytes=8 * GIB)), 2.0)
-    assert ledger.devices["d0"].over_committed is True
-    ledger.check(2.0)
-
-
 def test_settings_have_defaults() -> None:
     """An empty policy is the documented one."""
     assert (Settings().ttl_s, Settings().reclaim_timeout_s, Settings().aging_s) == (30.0, 10.0, None)
+    assert (Settings().grace_s, Settings().idle_protect_s, Settings().min_residency_s) == (30.0, 30.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "protected"),
+    [
+        (Settings(), [40, 100]),
+        (Settings(protected_priority=30), [30, 40, 100]),
+        (Settings(protect="strict"), [0, 20, 30, 40, 100]),
+    ],
+)
+def test_which_classes_are_protected(policy: Settings, protected: list[int]) -> None:
+    """Realtime and above, unless set otherwise; with ``strict`` every class is."""
+    assert [priority for priority in (0, 20, 30, 40, 100) if policy.is_protected(priority)] == protected

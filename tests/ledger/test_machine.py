@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.ledger.harness import Harness, Step
-from tests.ledger.naive import Job
+from tests.ledger.naive import HELD, Job
 
 from cf_orch.ledger import Process, Quota, Settings
 from cf_orch.ledger import commands as c
@@ -28,7 +28,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def found(self, aging_s: float | None, quota: int | None, drivers: list[bool]) -> None:
         """Begin a ledger with three cards, of which some have drivers."""
         policy = Settings(
-            aging_s=aging_s, quotas={"kiwi": Quota(max_vram_bytes=quota)}, load_timeout_s=4.0, remember_s=20.0
+            aging_s=aging_s,
+            quotas={"kiwi": Quota(max_vram_bytes=quota)},
+            load_timeout_s=4.0,
+            remember_s=20.0,
+            grace_s=3.0,
+            idle_protect_s=1.0,
+            min_residency_s=1.0,
         )
         self.harness = Harness(policy)
         self.model = self.harness.oracle.model
@@ -80,6 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
         pins=st.sampled_from([(), (), ("d0",), ("RTX 4090",), ("0", "1")]),
         host=st.sampled_from([None, "any", "host-h1"]),
         max_wait_s=st.sampled_from([None, None, 2.0, -1.0]),
+        evictable=st.booleans(),
     )
     def ask(self, session: str | None, size: int, peak: int | None, pins: tuple[str, ...], **fields: Any) -> None:
         """Somebody asks for memory."""
@@ -120,6 +127,22 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(kind(lease_id=self.pick(data).id))
 
     @precondition(some_jobs)
+    @rule(data=st.data(), residue=st.sampled_from([None, 0, GIB]), fails=st.booleans())
+    def answer(self, data: st.DataObject, residue: int | None, fails: bool) -> None:  # noqa: FBT001 - drawn by name
+        """A holder that was asked to leave has left, or cannot."""
+        asked = [job for job in self.model.jobs.values() if job.state == "evicting"]
+        job = data.draw(st.sampled_from(asked), label="asked") if asked else self.pick(data)
+        error = "out of disk" if fails else None
+        self.do(c.Checkpointed(lease_id=job.id, by=job.session, residue_bytes=residue, error=error))
+
+    @precondition(some_jobs)
+    @rule(data=st.data(), back=st.booleans())
+    def operate(self, data: st.DataObject, back: bool) -> None:  # noqa: FBT001 - drawn by name
+        """An operator evicts, or lets come back."""
+        lease_id = self.pick(data).id
+        self.do(c.Resume(lease_id=lease_id) if back else c.Evict(lease_id=lease_id))
+
+    @precondition(some_jobs)
     @rule(data=st.data())
     def cut(self, data: st.DataObject) -> None:
         """A waiter's connection breaks."""
@@ -135,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def look(self, uuid: str, age_s: float, foreign: int, share: float, fails: bool) -> None:  # noqa: FBT001
         """An observer looks at a card: a foreign process, and a share of what its leases were promised."""
         jobs = self.model.on(uuid)
-        mine = int(sum(job.slot.size_bytes for job in jobs if job.state != "closing") * share)
+        mine = int(sum(job.promised for job in jobs) * share)
         used = min(24 * GIB, foreign * GIB + mine)
         seen = c.DeviceReport(
             uuid=uuid,
@@ -153,18 +176,24 @@ class LedgerMachine(RuleBasedStateMachine):
         host = "h0" if uuid != "d2" else "h1"
         self.do(c.ReportDevices(host_id=host, host_name=f"host-{host}", devices=(seen,)))
 
-    @rule(uuid=st.sampled_from(UUIDS), for_s=st.sampled_from([None, 3.0]))
-    def drain(self, uuid: str, for_s: float | None) -> None:
+    @rule(uuid=st.sampled_from(UUIDS), for_s=st.sampled_from([None, 3.0]), evict=st.booleans())
+    def drain(self, uuid: str, for_s: float | None, evict: bool) -> None:  # noqa: FBT001 - drawn by name
         """An operator drains a card, or lets it grant again."""
         draining = self.model.devices[uuid].draining
-        self.do(c.Undrain(uuid=uuid) if draining else c.Drain(uuid=uuid, for_s=for_s))
+        self.do(c.Undrain(uuid=uuid) if draining else c.Drain(uuid=uuid, for_s=for_s, evict=evict))
 
     @rule(session=SESSIONS, data=st.data(), adopts=st.booleans())
     def sync(self, session: str, data: st.DataObject, adopts: bool) -> None:  # noqa: FBT001 - drawn by name
         """A session says after a reconnect what it holds."""
         own = [job for job in self.model.jobs.values() if job.session == session]
         named = [
-            c.Holding(request_id=job.key[1], held=bool(job.devices), devices=job.devices, size_bytes=GIB)
+            c.Holding(
+                request_id=job.key[1],
+                held=job.state in HELD,
+                parked=job.state == "evicting" and data.draw(st.booleans(), label="parked"),
+                devices=job.devices,
+                size_bytes=GIB,
+            )
             for job in own
             if data.draw(st.booleans(), label=f"names {job.id}")
         ]

@@ -89,6 +89,15 @@ def test_options_leave_out_what_can_never_serve() -> None:
     assert options_for(shape(device=("small",)), devices) == ()
 
 
+def test_a_return_goes_to_its_own_devices() -> None:
+    """Whatever it once asked for, a parked lease may go where it was, and nowhere else."""
+    devices = by_uuid(device("d0"), device("d1"), device("d2", host="h1"), device("d3", host="h1", gb=4))
+
+    assert options_for(shape(back_to=("d1",)), devices) == (Option("h0", (frozenset({"d1"}),)),)
+    gang = shape(gpus=2, back_to=("d2", "d3"), device=("0", "0"))
+    assert options_for(gang, devices) == (Option("h1", (frozenset({"d2"}), frozenset({"d3"}))),)
+
+
 def test_narrow_pins_choose_first() -> None:
     """A pin that only one device can serve gets it, though a wider pin was named before."""
     devices = by_uuid(device("d0", name="A"), device("d1", name="A"))

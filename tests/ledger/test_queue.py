@@ -111,6 +111,28 @@ def test_the_shape_is_all_that_decides() -> None:
     assert shape_of(lease) == Shape(10, "kiwi", None, None, (), (), 1, 8 * GIB, 8 * GIB)
 
 
+def test_who_returns_shares_a_lane_with_nobody() -> None:
+    """A parked lease goes back to its own devices, and is counted while it waits for that."""
+    fresh, parked, other = waiter(3), waiter(4), waiter(5)
+    parked.devices, other.devices = ("d0",), ("d0",)
+    queue = queue_of(fresh, parked, other)
+
+    assert heads(queue) == ["x-3", "x-4", "x-5"]
+    assert shape_of(parked) == shape_of(fresh)._replace(alone="x-4", back_to=("d0",))
+    assert queue.returning == 2
+    queue.step_out(parked)
+    queue.leave(parked)
+    assert queue.returning == 1
+
+
+def test_the_owner_of_a_plan_shares_a_lane_with_nobody() -> None:
+    """Those behind it that want the same are visited without it."""
+    owner, same = waiter(3), waiter(4)
+    owner.has_plan = True
+
+    assert heads(queue_of(owner, same)) == ["x-3", "x-4"]
+
+
 def test_any_coming_and_going_keeps_the_order() -> None:
     """After thousands of joins, steps, returns and leaves the lanes' heads are what sorting gives."""
     rng, queue = Random(1), Queue(lambda _: HERE)

@@ -8,8 +8,8 @@ from tests.ledger.harness import everything
 
 from cf_orch.ledger import TRANSITIONS, Outcome, State
 from cf_orch.ledger import events as e
-from cf_orch.ledger.apply import apply
-from cf_orch.ledger.states import HOLDING, IllegalTransition, next_state
+from cf_orch.ledger.apply.dispatch import apply
+from cf_orch.ledger.states import HOLDING, LEAVING, WAITING, IllegalTransition, Rest, next_state
 
 EVENTS = sorted({event for row in TRANSITIONS.values() for event in row})
 
@@ -41,8 +41,25 @@ def test_every_life_can_end() -> None:
 
 
 def test_what_holds_memory_passes_through_closing() -> None:
-    """No state in which memory may be used leads to the end at once."""
-    assert all(State.ENDED not in TRANSITIONS[state].values() for state in HOLDING)
+    """No state in which a lease holds memory, or keeps a residue, leads to the end at once."""
+    has_held = HOLDING | LEAVING - {State.CLOSING}
+
+    assert all(State.ENDED not in TRANSITIONS[state].values() for state in has_held)
+    assert all(State.CLOSING in TRANSITIONS[state].values() for state in has_held)
+
+
+def test_every_state_is_of_a_family() -> None:
+    """A lease that has not ended waits, holds or leaves; one that is parked waits for its return while it leaves."""
+    assert set(State) - {State.ENDED} == WAITING | HOLDING | LEAVING
+    assert [state for state in State if state in WAITING and state in LEAVING] == [State.PARKED]
+    assert not HOLDING & (WAITING | LEAVING)
+
+
+def test_only_who_was_asked_gives_its_memory_up() -> None:
+    """No state but evicting leads to parked or resting from one in which memory is used."""
+    gives_up = {state for state in HOLDING if {State.PARKED, State.RESTING} & set(TRANSITIONS[state].values())}
+
+    assert gives_up == {State.EVICTING}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +71,13 @@ def test_what_holds_memory_passes_through_closing() -> None:
         e.Ended(lease_id="x-4", outcome=Outcome.RELEASED),
         e.Idled(lease_id="x-6"),
         e.Closing(lease_id="x-6", outcome=Outcome.RELEASED),
+        e.Withdrawn(lease_id="x-4"),
+        e.CheckpointFailed(lease_id="x-4", error="no"),
+        e.Parked(lease_id="x-4", residue_bytes=0, rest=None),
+        e.Parked(lease_id="x-6", residue_bytes=0, rest=Rest.OPERATOR),
+        e.Requeued(lease_id="x-4", place=9),
+        e.Requeued(lease_id="x-6", place=9),
+        e.EvictAsked(lease_id="x-6", evicted_for="x-4"),
     ],
     ids=lambda event: f"{type(event).__name__} {event.lease_id}",
 )

@@ -90,6 +90,25 @@ def test_a_gang_waits_for_its_tightest_device() -> None:
     assert (told.rule, told.device, names(ledger, told)) == ("memory", "d1", ["holder"])
 
 
+@pytest.mark.parametrize("closed", ["drain", "window", "blind"])
+def test_the_device_that_is_nearest_is_one_that_is_open(closed: str) -> None:
+    """More room helps nobody where nothing is granted: the reason is told of the other device."""
+    ledger = founded(card("d0", 24, driver=True), card("d1", 20, index=1))
+    ledger.handle(ask("holder", 16, device=("d1",)), 0.0)
+    now = 0.0
+    if closed == "drain":
+        ledger.handle(c.Drain(uuid="d0"), now)
+    elif closed == "window":
+        ledger.handle(ask("loader", 4, peak_bytes=4 * GIB, device=("d0",)), now)
+    else:
+        now = 6.0
+    ledger.handle(ask("r1", 16), now)
+
+    told = why(ledger, "r1", now)
+
+    assert (told.rule, told.device, names(ledger, told)) == ("memory", "d1", ["holder"])
+
+
 def test_a_window_is_the_reason_while_an_engine_loads() -> None:
     """With room enough and nobody before, it is the one that loads."""
     ledger = founded(card())
@@ -117,6 +136,81 @@ def test_the_quota_is_the_reason_where_it_is_full() -> None:
     others = ledger.waiting_for(lease_of(ledger, "other", "web"), 0.0)
     assert others is not None
     assert (others.rule, names(ledger, others)) == ("memory", ["holder"])
+
+
+def test_an_eviction_names_who_is_asked() -> None:
+    """One for whom others are asked to leave waits for them; who waits behind it, for it."""
+    ledger = founded(card("d0"), card("d1", index=1))
+    for request_id in ("v1", "v2", "v3"):
+        ledger.handle(ask(request_id, 8, priority=10, evictable=True, device=("d0",)), 0.0)
+    ledger.handle(ask("r1", 16, device=("d0",)), 0.0)
+    ledger.handle(ask("r2", 8, device=("d0",)), 0.0)
+
+    told = why(ledger, "r1")
+    assert (told.rule, told.device, told.needs_bytes, told.free_bytes, told.eta_s) == (
+        "eviction", "d0", 16 * GIB, 0, None
+    )  # fmt: skip
+    assert names(ledger, told) == ["v3", "v2"]
+    assert (why(ledger, "r2").rule, names(ledger, why(ledger, "r2"))) == ("fifo", ["r1"])
+
+
+def test_a_plan_holds_back_its_own_devices_only() -> None:
+    """Of those before, one with a plan is in the way on its plan's devices, and nowhere else."""
+    ledger = founded(card("d0"), card("d1", index=1))
+    ledger.handle(ask("victim", 20, priority=10, evictable=True, device=("d0",)), 0.0)
+    ledger.handle(ask("fixed", 20, priority=10, device=("d1",)), 0.0)
+    ledger.handle(ask("owner", 20), 0.0)
+    ledger.handle(ask("here", 20, device=("d0",)), 0.0)
+    ledger.handle(ask("there", 20, device=("d1",)), 0.0)
+
+    assert (why(ledger, "here").rule, names(ledger, why(ledger, "here"))) == ("fifo", ["owner"])
+    assert (why(ledger, "there").rule, names(ledger, why(ledger, "there"))) == ("memory", ["fixed"])
+
+
+def test_a_return_needs_what_it_does_not_keep() -> None:
+    """Its residue is there already; the one before which it stands is not what it waits for."""
+    ledger = founded(card())
+    ledger.handle(ask("victim", 20, priority=10, evictable=True), 0.0)
+    ledger.handle(ask("urgent", 20, priority=40), 0.0)
+    ledger.handle(c.Checkpointed(lease_id=lease_of(ledger, "victim").id, residue_bytes=2 * GIB), 0.0)
+    ledger.handle(ask("later", 4, priority=10), 0.0)
+
+    told = why(ledger, "victim")
+
+    assert (told.rule, told.needs_bytes, told.free_bytes) == ("memory", 18 * GIB, 2 * GIB)
+    assert names(ledger, told) == ["urgent"]
+    assert (why(ledger, "later").rule, names(ledger, why(ledger, "later"))) == ("fifo", ["victim"])
+
+
+def test_residue_names_those_that_must_end_first() -> None:
+    """A request that fits only without what parked leases keep, wherever it could go, waits for their ends."""
+    ledger = founded(card())
+    for request_id in ("parked", "resting"):
+        ledger.handle(ask(request_id, 8, priority=10, evictable=True), 0.0)
+    ledger.handle(c.Evict(lease_id=lease_of(ledger, "resting").id), 0.0)
+    ledger.handle(ask("urgent", 20, priority=40), 0.0)
+    for request_id in ("parked", "resting"):
+        ledger.handle(c.Checkpointed(lease_id=lease_of(ledger, request_id).id, residue_bytes=GIB), 0.0)
+    ledger.handle(ask("whole", 23), 0.0)
+
+    told = why(ledger, "whole")
+
+    assert (told.rule, told.device) == ("residue", "d0")
+    assert set(names(ledger, told)) == {"parked", "resting"}
+
+
+def test_residency_names_who_is_protected_for_a_while() -> None:
+    """Who waits for a protection to end waits for those whose it is, and for no longer."""
+    ledger = founded(card(), min_residency_s=10.0)
+    ledger.handle(ask("warm", 12, evictable=True), 0.0)
+    ledger.handle(ask("busy", 10, evictable=True), 0.0)
+    ledger.handle(c.MarkIdle(lease_id=lease_of(ledger, "warm").id), 0.0)
+    ledger.handle(ask("r1", 14), 1.0)
+
+    told = why(ledger, "r1", 9.0)
+    assert (told.rule, names(ledger, told)) == ("residency", ["warm"])
+    ledger.handle(c.Tick(), 10.0)
+    assert (why(ledger, "r1", 10.0).rule, names(ledger, why(ledger, "r1", 10.0))) == ("eviction", ["warm"])
 
 
 @pytest.mark.parametrize(("cause", "rule"), [("drain", "drain"), ("blind", "blind"), ("foreign", "foreign")])

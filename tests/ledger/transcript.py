@@ -4,7 +4,7 @@ A line that begins in the first column is a command, an indented one is what cam
 Sizes are GB.  Each command is held against the oracle, too.
 
 ======================================================================  =============================================
-settings NAME VALUE | settings quota SERVICE GB [priority N]            a policy, before all else
+settings NAME VALUE | settings quota SERVICE GB [priority N]            a policy, before all else; classes by name
 device NAME GB [declared] [reserve GB] [host H] [index N] [model M]     a card is reported, empty; underscores in a
        [has A,B]                                                        model's name are spaces
 look NAME [used GB] [by WHO=GB,..] [free GB] [age S] | look NAME fails  an observer looks; WHO is a session, or else
@@ -12,10 +12,13 @@ look NAME [used GB] [by WHO=GB,..] [free GB] [age S] | look NAME fails  an obser
 session NAME [host H] [ttl S]                                           a process of the service NAME registers
 request R WHO GB [at CLASS] [peak GB] [gpus N] [host H] [pin A,B]       WHO is a session, or a service without one
         [requires A,B] [max_wait S] [ttl S] [task T]
+        [evictable [residue GB]]
 loaded R | idle R | busy R | release R [by WHO] | attach R PID          the holder of R says so
+checkpointed R [residue GB] | checkpointed R fails WHY..                it answers that it has left, or cannot
 renew WHO | renew R | cut R | cancel R [of WHO] | close WHO [lost]
-sync WHO [R | R=GB@NAME]..                                              R alone: as the ledger knows it
-drain NAME [for S] | undrain NAME                                       the operator
+sync WHO [R | R=GB@NAME[,evictable] | R=parked[:GB]]..                  R alone: as the ledger knows it; parked: its
+                                                                        memory is given up but for so many GB
+drain NAME [for S] [evict] | undrain NAME | evict R | resume R          the operator
 wait S                                                                  time passes, what is due happens
 restart                                                                 a new process reads the journal
 queue | why R | devices                                                 show the order, a reason, the accounts
@@ -23,44 +26,10 @@ queue | why R | devices                                                 show the
 """
 
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
-from tests.ledger.harness import Harness, Step
-from tests.ledger.naive import Key
-from tests.ledger.telling import tell, tell_devices, tell_queue, tell_reason
-
-from cf_orch.ledger import PRIORITIES, Process, Quota, Settings
-from cf_orch.ledger import commands as c
+from tests.ledger.stage import Stage
 
 __all__ = ["play"]
-
-GIB = 2**30
-KEYWORDS = [
-    "age",
-    "at",
-    "by",
-    "for",
-    "free",
-    "gpus",
-    "has",
-    "host",
-    "index",
-    "max_wait",
-    "model",
-    "of",
-    "peak",
-    "pin",
-    "priority",
-    "requires",
-    "reserve",
-    "task",
-    "ttl",
-    "used",
-]
-Words = list[str]
-Fields = dict[str, str]
-Told = Iterator[str]
 
 
 def play(text: str) -> str:
@@ -68,7 +37,7 @@ def play(text: str) -> str:
     return "\n".join(_lines(text.splitlines())) + "\n"
 
 
-def _lines(lines: list[str]) -> Told:
+def _lines(lines: list[str]) -> Iterator[str]:
     stage = Stage()
     for line in lines:
         if line.startswith("  "):
@@ -77,220 +46,3 @@ def _lines(lines: list[str]) -> Told:
         words = line.partition("#")[0].split()
         if words:
             yield from (f"  {told}" for told in stage.take(*words))
-
-
-def _split(words: tuple[str, ...]) -> tuple[Words, Fields]:
-    """Tell plain words from keywords with their values."""
-    plain: Words = []
-    fields: Fields = {}
-    rest = iter(words)
-    for word in rest:
-        if word in KEYWORDS:
-            fields[word] = next(rest)
-        else:
-            plain.append(word)
-    return plain, fields
-
-
-def _bytes(gb: str) -> int:
-    return int(float(gb) * GIB)
-
-
-def _number(fields: Fields, name: str) -> float | None:
-    return float(fields[name]) if name in fields else None
-
-
-class Stage:
-    """One ledger and its cast: sessions, leases and devices by their names."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.policy: dict[str, Any] = {}
-        self.cards: dict[str, c.DeviceReport] = {}
-        self.hosts: dict[str, str] = {}
-        self.pids: dict[str, int] = {}
-        self.keys: dict[str, Key] = {}
-        self._harness: Harness | None = None
-
-    @property
-    def harness(self) -> Harness:
-        """The ledger under way; it begins with the first command that is not a setting."""
-        if self._harness is None:
-            self._harness = Harness(Settings(**self.policy))
-            self._harness.do(Step(at=self.now, command=c.Found(ledger_id="x")))
-        return self._harness
-
-    def take(self, verb: str, *words: str) -> Told:
-        """Take one command; gives what to write under it."""
-        told: Told = getattr(self, f"_{verb}")(*_split(words))
-        return told
-
-    def _do(self, command: c.Command, *, reborn: str = "", when: str = "") -> Told:
-        harness = self.harness
-        events = harness.do(Step(at=self.now, command=command, reborn=reborn))
-        if events is None and harness.refusal:
-            yield f"{when}refused ({harness.refusal.code}): {self._named(str(harness.refusal))}"
-        for event in events or ():
-            yield from (when + told for told in tell(harness.ledger, event))
-
-    def _named(self, text: str) -> str:
-        """Put the requests' names where a message has the ids of their leases."""
-        for name in self.keys:
-            text = text.replace(self._id(name), name)
-        return text
-
-    def _id(self, name: str) -> str:
-        return self.harness.oracle.model.requests.get(self.keys.get(name, ("", name)), name)
-
-    # --- settings, cards and what is seen of them
-
-    def _settings(self, words: Words, fields: Fields) -> Told:
-        if words[0] == "quota":
-            highest = None if "priority" not in fields else PRIORITIES[fields["priority"]]
-            quota = Quota(max_vram_bytes=_bytes(words[2]), max_priority=highest)
-            self.policy["quotas"] = self.policy.get("quotas", {}) | {words[1]: quota}
-        else:
-            kind = int if words[0].startswith("max_") else float
-            self.policy[words[0]] = kind(words[1])
-        return iter(())
-
-    def _device(self, words: Words, fields: Fields) -> Told:
-        uuid, size, driver = words[0], _bytes(words[1]), "declared" not in words
-        self.cards[uuid] = c.DeviceReport(
-            uuid=uuid,
-            name=fields.get("model", uuid).replace("_", " "),
-            index=int(fields.get("index", len(self.cards))),
-            total_bytes=size,
-            reserve_bytes=_bytes(fields.get("reserve", "0")),
-            has_driver=driver,
-            capabilities=tuple(fields["has"].split(",")) if "has" in fields else (),
-            used_bytes=0 if driver else None,
-            free_bytes=size if driver else None,
-        )
-        self.hosts[uuid] = fields.get("host", "here")
-        return self._report(self.cards[uuid])
-
-    def _report(self, seen: c.DeviceReport) -> Told:
-        host = self.hosts[seen.uuid]
-        return self._do(c.ReportDevices(host_id=host, host_name=host, devices=(seen,)))
-
-    def _look(self, words: Words, fields: Fields) -> Told:
-        card = self.cards[words[0]]
-        by = [pair.split("=") for pair in fields.get("by", "").split(",") if pair]
-        used = _bytes(fields["used"]) if "used" in fields else sum(_bytes(gb) for _, gb in by)
-        seen = msgspec.structs.replace(
-            card,
-            used_bytes=used,
-            free_bytes=_bytes(fields["free"]) if "free" in fields else card.total_bytes - used,
-            processes=tuple(Process(pid=self.pids.get(who, 9000), name=who, used_bytes=_bytes(gb)) for who, gb in by),
-            age_s=_number(fields, "age") or 0.0,
-            error="the driver does not answer" if "fails" in words else None,
-        )
-        return self._report(seen)
-
-    def _drain(self, words: Words, fields: Fields) -> Told:
-        return self._do(c.Drain(uuid=words[0], for_s=_number(fields, "for")))
-
-    def _undrain(self, words: Words, _: Fields) -> Told:
-        return self._do(c.Undrain(uuid=words[0]))
-
-    # --- sessions
-
-    def _session(self, words: Words, fields: Fields) -> Told:
-        name = words[0]
-        pid = self.pids.setdefault(name, 100 + len(self.pids))
-        return self._do(
-            c.OpenSession(
-                session_id=name, service=name, host_id=fields.get("host"), pid=pid, ttl_s=_number(fields, "ttl")
-            )
-        )
-
-    def _close(self, words: Words, _: Fields) -> Told:
-        return self._do(c.CloseSession(session_id=words[0], lost="lost" in words))
-
-    def _sync(self, words: Words, _: Fields) -> Told:
-        session, *named = words
-        return self._do(c.Sync(session_id=session, holdings=tuple(self._holding(session, one) for one in named)))
-
-    def _holding(self, session: str, word: str) -> c.Holding:
-        name, _, what = word.partition("=")
-        gb, _, uuid = what.partition("@")
-        self.keys[name] = (session, name)
-        known = self.harness.ledger.find_request(session, name)
-        if what:
-            return c.Holding(request_id=name, devices=tuple(uuid.split("+")), size_bytes=_bytes(gb))
-        return c.Holding(request_id=name, held=known is not None and bool(known.devices))
-
-    # --- leases
-
-    def _request(self, words: Words, fields: Fields) -> Told:
-        name, who, gb = words
-        session = who if who in self.harness.ledger.sessions else None
-        self.keys[name] = (session or "web", name)
-        peak, at = fields.get("peak"), fields.get("at")
-        return self._do(
-            c.Request(
-                caller=session or "web",
-                request_id=name,
-                service=who,
-                size_bytes=None if gb == "auto" else _bytes(gb),
-                session_id=session,
-                ttl_s=_number(fields, "ttl"),
-                task_type=fields.get("task", ""),
-                priority=None if at is None else PRIORITIES[at] if at in PRIORITIES else int(at),
-                peak_bytes=None if peak is None else _bytes(peak),
-                gpus=int(fields.get("gpus", 1)),
-                host=fields.get("host"),
-                device=tuple(fields["pin"].replace("_", " ").split(",")) if "pin" in fields else (),
-                requires=tuple(fields["requires"].split(",")) if "requires" in fields else (),
-                max_wait_s=_number(fields, "max_wait"),
-            )
-        )
-
-    def _release(self, words: Words, fields: Fields) -> Told:
-        return self._do(c.Release(lease_id=self._id(words[0]), by=fields.get("by")))
-
-    def _loaded(self, words: Words, _: Fields) -> Told:
-        return self._do(c.MarkLoaded(lease_id=self._id(words[0])))
-
-    def _idle(self, words: Words, _: Fields) -> Told:
-        return self._do(c.MarkIdle(lease_id=self._id(words[0])))
-
-    def _busy(self, words: Words, _: Fields) -> Told:
-        return self._do(c.MarkBusy(lease_id=self._id(words[0])))
-
-    def _attach(self, words: Words, _: Fields) -> Told:
-        self.pids[words[1]] = 500 + len(self.pids)
-        return self._do(c.Attach(lease_id=self._id(words[0]), pid=self.pids[words[1]]))
-
-    def _renew(self, words: Words, _: Fields) -> Told:
-        if words[0] in self.keys:
-            return self._do(c.RenewLease(lease_id=self._id(words[0])))
-        return self._do(c.RenewSession(session_id=words[0]))
-
-    def _cut(self, words: Words, _: Fields) -> Told:
-        return self._do(c.CutOff(lease_id=self._id(words[0])))
-
-    def _cancel(self, words: Words, fields: Fields) -> Told:
-        return self._do(c.CancelRequest(caller=fields.get("of", "web"), request_id=words[0]))
-
-    # --- time, and looking
-
-    def _wait(self, words: Words, _: Fields) -> Told:
-        began, until = self.now, self.now + float(words[0])
-        while (due := self.harness.ledger.next_deadline()) is not None and due <= until:
-            self.now = max(self.now, due)
-            yield from self._do(c.Tick(), when=f"after {self.now - began:.4g} s: ")
-        self.now = until
-
-    def _restart(self, _: Words, __: Fields) -> Told:
-        return self._do(c.Restart(), reborn="replay")
-
-    def _queue(self, _: Words, __: Fields) -> Told:
-        return tell_queue(self.harness.ledger)
-
-    def _why(self, words: Words, _: Fields) -> Told:
-        return tell_reason(self.harness.ledger, self._id(words[0]), self.now)
-
-    def _devices(self, _: Words, __: Fields) -> Told:
-        return tell_devices(self.harness.ledger)

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 from tests.ledger.cards import GIB, draw_cards, pid_of, report_of
 from tests.ledger.harness import Harness, Step
-from tests.ledger.naive import Job
+from tests.ledger.naive import HELD, Job
 
 from cf_orch.ledger import Quota, Settings, TaskType
 from cf_orch.ledger import commands as c
 
 __all__ = ["World", "draw_settings"]
 
+STEPS = 50
 SERVICES = ("kiwi", "scribe", "paint")
 
 
@@ -27,9 +28,14 @@ def draw_settings(rng: Random) -> Settings:
         if rng.random() < 0.3:
             quotas[service] = Quota(max_vram_bytes=rng.choice((12, 20, 30)) * GIB, max_priority=rng.choice((None, 30)))
     return Settings(
-        ttl_s=rng.choice((6.0, 30.0)),
+        ttl_s=rng.choice((6.0, 30.0, 30.0)),
         reclaim_timeout_s=rng.choice((3.0, 10.0)),
-        load_timeout_s=rng.choice((4.0, 300.0)),
+        load_timeout_s=rng.choice((2.0, 4.0, 300.0)),
+        grace_s=rng.choice((1.0, 4.0, 30.0)),
+        protect=rng.choice(("cascade", "cascade", "strict")),
+        protected_priority=rng.choice((40, 40, 30)),
+        idle_protect_s=rng.choice((0.2, 1.0, 2.0, 30.0)),
+        min_residency_s=rng.choice((0.0, 1.0, 4.0, 10.0)),
         reconnect_s=rng.choice((1.0, 5.0)),
         remember_s=rng.choice((5.0, 600.0)),
         aging_s=rng.choice((None, None, 3.0)),
@@ -50,28 +56,47 @@ class World:
         self.born = 0
         self.asked: list[c.Request] = []
         self.closed: list[str] = []
-        self.cards = draw_cards(rng)
+        self.steps, self.cards = STEPS, draw_cards(rng)
+        self.crowded = rng.random() < 0.7  # few cards, large requests, and little else than evictions
+        self.gangs = 0.0
+        if self.crowded:
+            self._crowd()
         self._acts, weights = zip(*self._deeds(), strict=True)
         self._weights = [weight * rng.choice((0.2, 1, 1, 3)) for weight in weights]  # every world has its own character
-        self._blindness = rng.choice((0.0, 0.1, 0.4))
-        self._silence = rng.choice((0.0, 0.2, 0.9))
+        self._blindness = rng.choice((0.0, 0.0, 0.1) if self.crowded else (0.0, 0.1, 0.4))
+        self._silence = rng.choice((0.0, 0.0, 0.2) if self.crowded else (0.0, 0.2, 0.9))
+        self._promptness = rng.choice((0.0, 0.3, 0.7))  # how soon holders answer who are asked to leave
+        self._evictable = rng.choice((0.6, 0.8, 0.95) if self.crowded else (0.2, 0.6))
+        self._residue = rng.choice((0.0, 0.3, 0.8))
 
-    def _deeds(self) -> list[tuple[Callable[[], Step | None], int]]:
+    def _crowd(self) -> None:
+        """Keep one or two cards, in half of the cases on one host, where gangs meet."""
+        rng, self.steps = self.rng, 2 * STEPS
+        self.cards = self.cards[:2]
+        if len(self.cards) > 1 and rng.random() < 0.7:
+            self.gangs = rng.choice((0.0, 0.3, 0.5))
+            for index, card in enumerate(self.cards):
+                card.host, card.index, card.true_facts = "h0", index, (card.reserve, index)
+
+    def _deeds(self) -> list[tuple[Callable[[], Step | None], float]]:
         return [
-            (self._ask, 30),
+            (self._ask, 22 if self.crowded else 30),
             (self._ask_again, 4),
             (self._ask_badly, 3),
-            (self._release, 14),
-            (self._say, 10),
-            (self._look, 22),
+            (self._release, 6 if self.crowded else 14),
+            (self._say, 16 if self.crowded else 10),
+            (self._use_less_or_more, 14 if self.crowded else 8),
+            (self._answer, 8),
+            (self._operate, 3),
+            (self._look, 9 if self.crowded else 22),
             (self._open, 4),
             (self._beat, 6),
-            (self._close, 1),
-            (self._cut, 3),
-            (self._cancel, 3),
-            (self._drain, 2),
-            (self._sync, 4),
-            (self._restart, 2),
+            (self._close, 0.3 if self.crowded else 1),
+            (self._cut, 1 if self.crowded else 3),
+            (self._cancel, 1 if self.crowded else 3),
+            (self._drain, (3 if self.gangs else 1) if self.crowded else 2),
+            (self._sync, 1 if self.crowded else 4),
+            (self._restart, 1.5 if self.crowded else 2),
             (self._wait, 6),
             (self._snapshot, 4),
             (self._speak_nonsense, 2),
@@ -94,6 +119,8 @@ class World:
             return Step(at=self.now, command=c.Tick())
         if self.rng.random() > self._blindness and (unseen := self._unseen_host()):
             return self._report(unseen)
+        if self.rng.random() < self._promptness and (answer := self._answer()):
+            return answer
         if self.rng.random() > self._silence and (silent := self._silent_session()):
             return self._step(c.RenewSession(session_id=silent))
         while True:
@@ -130,7 +157,7 @@ class World:
         return Step(at=self.now, command=command)
 
     def _session(self) -> str | None:
-        return self.rng.choice([*self.model.parties, None, None])
+        return self.rng.choice([*self.model.parties, None] if self.crowded else [*self.model.parties, None, None])
 
     # --- asking
 
@@ -139,31 +166,38 @@ class World:
         self.born += 1
         session = self._session()
         party = self.model.parties.get(session or "")
-        size = rng.choice((1, 2, 4, 6, 8, 10, 12, 16, 20, 23.5)) * GIB
+        size = (
+            rng.choice((6, 8, 8, 10, 10, 12, 16, 20, 23) if self.crowded else (1, 2, 4, 6, 8, 10, 12, 16, 20, 23.5))
+            * GIB
+        )
         request = c.Request(
             caller=session or "web",
             request_id=f"r{self.born}",
             service=party.service if party else rng.choice(SERVICES),
             size_bytes=int(size) if rng.random() < 0.95 else None,
             session_id=session,
-            ttl_s=rng.choice((None, 3.0, 60.0)) if session is None else None,
+            ttl_s=rng.choice((None, 3.0, 60.0, 60.0)) if session is None else None,
             task_type=rng.choice(("", "recipe_llm")) if size != 4 * GIB else "llm",
             priority=rng.choice((None, 0, 10, 20, 20, 30, 40)),
-            peak_bytes=int(size + rng.choice((0, 2, 4)) * GIB) if rng.random() < 0.2 else None,
-            max_wait_s=rng.choice((0.0, 2.0, 10.0)) if rng.random() < 0.2 else None,
+            peak_bytes=int(size + rng.choice((0, 2, 4)) * GIB) if rng.random() < (0.3 if self.gangs else 0.2) else None,
+            max_wait_s=rng.choice((0.0, 0.5, 2.0, 10.0)) if rng.random() < 0.25 else None,
+            residue_bytes=int(min(size, rng.choice((0, 0.5, 1, 3))) * GIB) if rng.random() < self._residue else None,
+            evictable=rng.random() < self._evictable,
             **self._where(),
         )
         if request.size_bytes is None:
-            request = msgspec.structs.replace(request, task_type="recipe_llm", peak_bytes=None)
+            request = msgspec.structs.replace(request, task_type="recipe_llm", peak_bytes=None, residue_bytes=None)
         self.asked.append(request)
         return self._step(request)
 
-    def _where(self) -> dict[str, Any]:
+    def _where(self) -> dict[str, Any]:  # noqa: PLR0911 - one line a kind of constraint
         """Constraints: mostly none."""
         rng = self.rng
         draw = rng.random()
-        if draw < 0.5:
+        if draw < (0.2 if self.crowded else 0.5):
             return {}
+        if draw < 0.9 and self.crowded:
+            return {"gpus": 2, "host": "any"} if rng.random() < self.gangs else {"host": "any"}
         if draw < 0.65:
             return {"host": rng.choice(("any", "any", "any", "h0", "host-h1", "h2"))}
         if draw < 0.75:
@@ -186,7 +220,7 @@ class World:
         missed = [request for request in self.asked if (request.caller, request.request_id) in cut]
         request = self.rng.choice(missed or self.asked[-6:])
         if self.rng.random() < 0.2:
-            request = msgspec.structs.replace(request, size_bytes=GIB // 2, peak_bytes=None)
+            request = msgspec.structs.replace(request, size_bytes=GIB // 2, peak_bytes=None, residue_bytes=None)
         return self._step(request)
 
     def _ask_badly(self) -> Step:
@@ -241,7 +275,11 @@ class World:
     # --- holding
 
     def _release(self) -> Step | None:
-        job = self._job("active", "loading", "idle") if self.rng.random() < 0.8 else self._job()
+        job = (
+            self._job("active", "loading", "idle", "evicting", "parked", "resting")
+            if self.rng.random() < 0.8
+            else self._job()
+        )
         return None if job is None else self._of(job, c.Release(lease_id=job.id, by=self._by(job)))
 
     def _say(self) -> Step | None:
@@ -256,6 +294,40 @@ class World:
             return self._of(job, c.Attach(lease_id=lease_id, by=by, pid=pid, pid_start=self.rng.choice((None, 5))))
         return self._of(job, kind(lease_id=lease_id, by=by))
 
+    def _use_less_or_more(self) -> Step | None:
+        """A holder goes idle, or is busy again; also while it is asked to leave, and after it left."""
+        job = self._job("active", "idle", "evicting", "resting") or self._job()
+        if job is None:
+            return None
+        used = job.idle_since is None and job.rest != "idle"
+        kind = c.MarkIdle if used else c.MarkBusy
+        return self._of(job, kind(lease_id=job.id, by=self._by(job)))
+
+    def _answer(self) -> Step | None:
+        """A holder that is asked to leave has done so, or cannot; now and then one says so unasked."""
+        rng = self.rng
+        job = self._job("evicting") or (self._job() if rng.random() < 0.1 else None)
+        if job is None:
+            return None
+        residue = rng.choice((None, None, 0, job.slot.size_bytes, int(0.5 * GIB)))
+        if rng.random() < 0.03:
+            residue = rng.choice((-1, job.slot.size_bytes + 1))
+        error = rng.choice(("out of disk", "")) if rng.random() < 0.12 else None
+        return self._of(job, c.Checkpointed(lease_id=job.id, by=self._by(job), residue_bytes=residue, error=error))
+
+    def _operate(self) -> Step | None:
+        """An operator evicts somebody, or lets one come back."""
+        rng = self.rng
+        resting = [job for job in self.model.jobs.values() if "operator" in (job.rest, job.evicted_for)]
+        if resting and rng.random() < 0.5:
+            job = rng.choice(resting)
+            return self._of(job, c.Resume(lease_id=job.id))
+        some = self._job("active", "idle", "evicting", "parked") if rng.random() < 0.8 else self._job()
+        if some is None:
+            return None
+        kind = c.Evict if rng.random() < 0.85 else c.Resume
+        return self._of(some, kind(lease_id=some.id))
+
     # --- sessions
 
     def _open(self) -> Step:
@@ -267,7 +339,7 @@ class World:
             host_id=rng.choice((*(card.host for card in self.cards), None, "elsewhere")),
             pid=rng.choice((None, 1000 + int(session_id[1:]))),
             pid_start=rng.choice((None, 1)),
-            ttl_s=rng.choice((None, None, None, 60.0, 60.0, 2.0, 0.1)),
+            ttl_s=60.0 if self.crowded else rng.choice((None, None, None, 60.0, 60.0, 2.0, 0.1)),
         )
         return self._step(command)
 
@@ -290,7 +362,9 @@ class World:
             c.Holding(
                 request_id=job.key[1],
                 lease_id=rng.choice((job.id, None)),
-                held=bool(job.devices) or rng.random() < 0.2,
+                held=job.state in HELD or rng.random() < 0.2,
+                parked=job.state == "evicting" and rng.random() < 0.5,
+                residue_bytes=rng.choice((None, 0, GIB // 2, -1 if rng.random() < 0.1 else 0)),
                 devices=job.devices or self._some_devices(),
                 size_bytes=job.slot.size_bytes,
             )
@@ -314,6 +388,8 @@ class World:
             devices=rng.choice(((), ("nowhere",), ("d0", "d0"), ("d0",))) if bad else self._some_devices(),
             size_bytes=rng.choice((0, 4) if bad else (4, 16)) * GIB,
             priority=rng.choice((999, None) if bad else (None, None, 40)),
+            evictable=rng.random() < self._evictable,
+            residue_bytes=rng.choice((None, 0, GIB)),
         )
 
     def _some_devices(self) -> tuple[str, ...]:
@@ -344,7 +420,8 @@ class World:
     def _drain(self) -> Step:
         uuid = self.rng.choice([*(card.uuid for card in self.cards), "d9"])
         if uuid not in self.model.devices or not self.model.devices[uuid].draining:
-            return self._step(c.Drain(uuid=uuid, for_s=self.rng.choice((None, 1.0, 5.0, 0.0, float("nan")))))
+            for_s = self.rng.choice((None, 1.0, 5.0, 5.0, 0.0 if self.rng.random() < 0.5 else float("nan")))
+            return self._step(c.Drain(uuid=uuid, for_s=for_s, evict=self.rng.random() < 0.5))
         return self._step(c.Undrain(uuid=uuid))
 
     def _wait(self) -> Step:
@@ -353,12 +430,12 @@ class World:
         if due is not None and self.rng.random() < 0.7:
             self.now = max(self.now, due)
         else:
-            self.now += self.rng.choice((3.0, 3.0, 20.0, 100.0))
+            self.now += self.rng.choice((2.0, 4.0, 8.0) if self.crowded else (3.0, 3.0, 20.0, 100.0))
         return self._step(c.Tick())
 
     def _restart(self) -> Step:
-        self.now += self.rng.choice((0.0, 1.0, 5.0, 100.0))
-        how = self.rng.choice(("", "replay", "snapshot"))
+        self.now += self.rng.choice((0.0, 1.0, 5.0) if self.crowded else (0.0, 1.0, 5.0, 100.0))
+        how = self.rng.choice(("", "replay", "snapshot", "snapshot"))
         return Step(at=self.now, command=c.Restart(), reborn=how)
 
     def _snapshot(self) -> None:
@@ -368,5 +445,7 @@ class World:
         """Commands about what is not there, or no longer."""
         rng = self.rng
         lease_id = rng.choice([*self.model.ended, "x-1", "x-99999", "y-1", "x-", "nobody"])
-        kind = rng.choice((c.Release, c.RenewLease, c.MarkLoaded, c.MarkIdle, c.MarkBusy, c.CutOff))
+        kind = rng.choice(
+            (c.Release, c.RenewLease, c.MarkLoaded, c.MarkIdle, c.MarkBusy, c.CutOff, c.Checkpointed, c.Evict, c.Resume)
+        )
         return self._step(kind(lease_id=lease_id))

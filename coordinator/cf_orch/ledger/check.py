@@ -7,10 +7,11 @@ doubts itself may call it at any time, for it changes nothing.
 from collections import Counter
 
 from cf_orch.ledger.books import Books
+from cf_orch.ledger.eviction import to_withdraw
 from cf_orch.ledger.queue import Shape, order_of, shape_of
 from cf_orch.ledger.records import Device, Lease
-from cf_orch.ledger.schedule import next_grant
-from cf_orch.ledger.states import HOLDING, State
+from cf_orch.ledger.schedule import Walk
+from cf_orch.ledger.states import HOLDING, WAITING, State
 
 __all__ = ["check"]
 
@@ -24,8 +25,11 @@ def check(books: Books, now: float) -> None:
     _check_queue(books)
     _check_quotas(books)
     _check_requests(books)
-    choice = next_grant(books, now)
-    _expect(choice is None, f"{choice} could be granted, and was not")
+    _check_evictions(books)
+    step = Walk(books, now).next_step()
+    _expect(step is None, f"{step} is to be done, and was not")
+    unneeded = [lease.id for lease in to_withdraw(books, now)]
+    _expect(not unneeded, f"{unneeded} are asked to leave, and nobody needs it")
 
 
 def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it is the condition itself
@@ -34,11 +38,12 @@ def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it is the co
 
 
 def _check_lease(books: Books, lease: Lease) -> None:
-    holds_memory = lease.state in HOLDING or lease.state is State.CLOSING
+    has_memory = lease.state is not State.QUEUED
     _expect(lease.state is not State.ENDED, f"{lease.id} has ended and is still listed as live")
-    _expect(holds_memory == bool(lease.devices), f"{lease.id} is {lease.state} with devices {lease.devices}")
-    _expect(holds_memory == (lease.token is not None), f"{lease.id} is {lease.state} with token {lease.token}")
-    _expect(lease.place <= (lease.token or books.seq) <= books.seq, f"{lease.id}: token before its place")
+    _expect(has_memory == bool(lease.devices), f"{lease.id} is {lease.state} with devices {lease.devices}")
+    _expect(has_memory == (lease.token is not None), f"{lease.id} is {lease.state} with token {lease.token}")
+    _expect(max(lease.place, lease.token or 0) <= books.seq, f"{lease.id}: place or token beyond the journal")
+    _expect((lease.state is State.RESTING) == (lease.rest is not None), f"{lease.id} is {lease.state}, {lease.rest}")
     _expect((lease.state is State.CLOSING) == (lease.outcome is not None), f"{lease.id}: outcome {lease.outcome}")
     _expect(set(lease.charges) == set(lease.devices), f"{lease.id} is charged on {set(lease.charges)}")
     for uuid in lease.devices:
@@ -58,8 +63,30 @@ def _check_device(books: Books, device: Device) -> None:
     _expect(device.unseen_bytes == unseen, f"{device.uuid} has {device.unseen_bytes} unseen, not {unseen}")
     by_itself = not on_it or any(_grew(lease, device) for lease in on_it) or device.foreign_bytes
     _expect(bool(by_itself) or not device.over_committed, f"{device.uuid} is over-committed by grants alone")
-    windows = {lease.id for lease in on_it if lease.state is State.LOADING and not lease.load_overdue}
+    windows = {lease.id for lease in on_it if _has_window(lease)}
     _expect(windows == ({device.window} - {None}), f"{device.uuid}: window {device.window}, loading {windows}")
+
+
+def _has_window(lease: Lease) -> bool:
+    return lease.state is State.LOADING and lease.slot.peak_bytes is not None and not lease.load_overdue
+
+
+def _check_evictions(books: Books) -> None:
+    evicting = {lease.id for lease in books.leases.values() if lease.state is State.EVICTING}
+    _expect(books.evicting == evicting, f"asked to leave are {evicting}, known is {books.evicting}")
+    planned = {lease.id for lease in books.leases.values() if lease.has_plan}
+    plans = {plan.owner for plan in books.plans.values() if not plan.given_up}
+    _expect(planned == plans, f"plans are under way for {plans}, known to be for {planned}")
+    for plan in books.plans.values():
+        _expect(books.leases[plan.owner].state in WAITING, f"{plan.owner} has a plan and does not wait")
+        active = [
+            lease_id for lease_id in plan.victims if lease_id in books.leases and not _left(books.leases[lease_id])
+        ]
+        _expect(not active, f"{active} are victims of {plan.owner}, and nobody asks them")
+
+
+def _left(lease: Lease) -> bool:
+    return lease.state is State.EVICTING or lease.is_leaving
 
 
 def _grew(lease: Lease, device: Device) -> bool:
@@ -72,8 +99,10 @@ def _grew(lease: Lease, device: Device) -> bool:
 
 
 def _check_queue(books: Books) -> None:
-    waiting = sorted((x for x in books.leases.values() if x.state is State.QUEUED), key=order_of)
+    waiting = sorted((x for x in books.leases.values() if x.state in WAITING), key=order_of)
     _expect(len(books.queue) == len(waiting), f"{len(books.queue)} in the queue, {len(waiting)} leases queued")
+    returning = sum(bool(lease.devices) for lease in waiting)
+    _expect(books.queue.returning == returning, f"{books.queue.returning} return, must be {returning}")
     for position, lease in enumerate(waiting):
         _expect(books.queue.position(lease) == position, f"{lease.id} is not at position {position}")
     for service, count in Counter(lease.slot.service for lease in waiting).items():
@@ -88,7 +117,11 @@ def _check_queue(books: Books) -> None:
 def _check_quotas(books: Books) -> None:
     held: Counter[str] = Counter()
     for lease in books.leases.values():
-        if lease.devices:
+        must_count = lease.state in HOLDING
+        _expect(
+            lease.is_counted == must_count or lease.state is State.CLOSING, f"{lease.id}: counted {lease.is_counted}"
+        )
+        if lease.is_counted:
             held[lease.slot.service] += lease.full_bytes
     counted = {service: count for service, count in books.held_bytes.items() if count}
     _expect(dict(held) == counted, f"services hold {dict(held)}, counted are {counted}")

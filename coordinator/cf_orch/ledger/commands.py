@@ -5,9 +5,9 @@ import msgspec
 from cf_orch.ledger.records import Process
 
 __all__ = [
-    "Attach", "CancelRequest", "CloseSession", "Command", "CutOff", "DeviceReport", "Drain", "Found", "Holding",
-    "MarkBusy", "MarkIdle", "MarkLoaded", "OpenSession", "Release", "RenewLease", "RenewSession", "ReportDevices",
-    "Request", "Restart", "Sync", "Tick", "Undrain",
+    "Attach", "CancelRequest", "Checkpointed", "CloseSession", "Command", "CutOff", "DeviceReport", "Drain", "Evict",
+    "Found", "Holding", "MarkBusy", "MarkIdle", "MarkLoaded", "OpenSession", "Release", "RenewLease", "RenewSession",
+    "ReportDevices", "Request", "Restart", "Resume", "Sync", "Tick", "Undrain",
 ]  # fmt: skip
 
 
@@ -120,6 +120,25 @@ class Attach(_LeaseCommand, frozen=True, kw_only=True):
     pid_start: int | None = None
 
 
+class Checkpointed(_LeaseCommand, frozen=True, kw_only=True):
+    """The memory is given up but for a residue (None: as declared), or could not be, for the reason given."""
+
+    residue_bytes: int | None = None
+    error: str | None = None
+
+
+class Evict(_Command, frozen=True, kw_only=True):
+    """An operator asks a holder to leave until he resumes it."""
+
+    lease_id: str
+
+
+class Resume(_Command, frozen=True, kw_only=True):
+    """An operator lets a lease that he evicted come back."""
+
+    lease_id: str
+
+
 class CutOff(_Command, frozen=True, kw_only=True):
     """The connection over which a request without a session waits is broken."""
 
@@ -152,10 +171,11 @@ class ReportDevices(_Command, frozen=True, kw_only=True):
 
 
 class Drain(_Command, frozen=True, kw_only=True):
-    """Grant nothing new on a device, for a time or until told otherwise."""
+    """Grant nothing new on a device, for a time or until told otherwise; ask its holders to leave as well."""
 
     uuid: str
     for_s: float | None = None
+    evict: bool = False
 
 
 class Undrain(_Command, frozen=True, kw_only=True):
@@ -170,7 +190,11 @@ class Holding(_Command, frozen=True, kw_only=True):
     request_id: str
     lease_id: str | None = None
     held: bool = True
-    """False: it only waits."""
+    """False: it only waits, for its first grant."""
+    parked: bool = False
+    """True: it has given its memory up, but for ``residue_bytes``, and is not held either."""
+    residue_bytes: int | None = None
+    evictable: bool = False
     service: str = ""
     devices: tuple[str, ...] = ()
     size_bytes: int = 0
@@ -188,5 +212,6 @@ class Sync(_Command, frozen=True, kw_only=True):
 
 Command = (
     Found | Restart | Tick | OpenSession | RenewSession | CloseSession | Request | CancelRequest | Release | RenewLease
-    | MarkLoaded | MarkIdle | MarkBusy | Attach | CutOff | ReportDevices | Drain | Undrain | Sync
+    | MarkLoaded | MarkIdle | MarkBusy | Attach | Checkpointed | Evict | Resume | CutOff | ReportDevices | Drain
+    | Undrain | Sync
 )  # fmt: skip

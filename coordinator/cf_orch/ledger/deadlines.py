@@ -10,9 +10,12 @@ from cf_orch.ledger.states import State, next_state
 from cf_orch.ledger.timers import Timer
 
 __all__ = [
-    "arm_aging", "arm_drain", "arm_lease", "arm_load", "arm_reclaim", "arm_waiter", "next_class", "renew_lease",
-    "renew_session", "restart",
+    "arm_aging", "arm_drain", "arm_evict", "arm_lease", "arm_load", "arm_reclaim", "arm_waiter", "next_class",
+    "renew_lease", "renew_session", "restart",
 ]  # fmt: skip
+
+PATIENCE = 1.25
+"""A holder whose last checkpoint took longer than the grace has so many times as long, or it would always be late."""
 
 
 def renew_session(books: Books, session: Session, now: float) -> None:
@@ -64,22 +67,34 @@ def next_class(priority: int) -> int | None:
 
 
 def arm_load(books: Books, lease: Lease, now: float) -> None:
-    """Open a loading lease's window, and set when it is overdue."""
-    if lease.state is State.LOADING and not lease.load_overdue:
-        books.timers.at(now + books.settings.load_timeout_s, Timer.LOAD_ENDS, lease.id)
+    """Open a loading lease's window where it has a peak, and set when it is overdue."""
+    if lease.state is not State.LOADING or lease.load_overdue:
+        return
+    lease.load_until = now + books.settings.load_timeout_s
+    books.timers.at(lease.load_until, Timer.LOAD_ENDS, lease.id)
+    if lease.slot.peak_bytes is not None:
         for uuid in lease.devices:
             books.devices[uuid].window = lease.id
 
 
+def arm_evict(books: Books, lease: Lease, now: float) -> None:
+    """Set how long a holder that is asked to leave has, in full from now: longer where it is known to need longer."""
+    if lease.state is State.EVICTING and not lease.eviction_overdue:
+        lease.evict_until = now + max(books.settings.grace_s, PATIENCE * (lease.checkpoint_s or 0.0))
+        books.timers.at(lease.evict_until, Timer.EVICT_ENDS, lease.id)
+
+
 def arm_reclaim(books: Books, lease: Lease, now: float) -> None:
-    """Set how long a closing lease waits for its bytes to come back."""
-    if lease.state is State.CLOSING:
-        books.timers.at(now + books.settings.reclaim_timeout_s, Timer.RECLAIM_ENDS, lease.id)
+    """Set how long a lease that leaves waits for its bytes to come back."""
+    if lease.is_leaving:
+        lease.reclaim_until = now + books.settings.reclaim_timeout_s
+        books.timers.at(lease.reclaim_until, Timer.RECLAIM_ENDS, lease.id)
 
 
 def restart(books: Books, now: float) -> None:
     """Give every deadline its full time from now; what was idle counts as busy; what was seen is stale."""
     books.timers.clear()
+    books.looks_again_at = None
     books.hold_times_s.clear()
     for session in books.sessions.values():
         session.may_adopt = True
@@ -97,8 +112,8 @@ def restart(books: Books, now: float) -> None:
 
 
 def _restart_lease(books: Books, lease: Lease, now: float) -> None:
-    lease.due_since = now
-    lease.held_since = None
+    lease.due_since = lease.loaded_since = lease.asked_at = now
+    lease.held_since = lease.idle_since = None
     arm_lease(books, lease, now)
     if lease.state is State.IDLE:
         lease.state = next_state(lease.id, lease.state, "busied")
@@ -107,5 +122,8 @@ def _restart_lease(books: Books, lease: Lease, now: float) -> None:
             lease.cut_until = None
             books.queue.line_up(lease)
         arm_waiter(books, lease, now)
+    elif lease.state is State.PARKED:
+        arm_aging(books, lease, now)
     arm_load(books, lease, now)
+    arm_evict(books, lease, now)
     arm_reclaim(books, lease, now)

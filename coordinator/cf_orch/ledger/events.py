@@ -10,13 +10,14 @@ from typing import ClassVar
 import msgspec
 
 from cf_orch.ledger.records import Sample, Slot
-from cf_orch.ledger.states import Outcome
+from cf_orch.ledger.states import Outcome, Rest
 
 __all__ = [
-    "Adopted", "Aged", "Attached", "Busied", "CancelForgotten", "CancelNoted", "Closing", "Cut", "DeviceSeen",
-    "DrainBegun", "DrainEnded", "DurableEvent", "Ended", "Event", "Forgotten", "Founded", "Granted", "Idled", "Leaked",
-    "LeaseRenewed", "LoadOverdue", "Loaded", "Rejoined", "Requested", "Restarted", "Sampled", "SessionEnded",
-    "SessionOpened", "SessionRenewed", "Synced", "Vouched",
+    "Adopted", "Aged", "Attached", "Busied", "CancelForgotten", "CancelNoted", "CheckpointFailed", "Closing", "Cut",
+    "DeviceSeen", "DrainBegun", "DrainEnded", "DurableEvent", "Ended", "Event", "EvictAsked", "EvictionOverdue",
+    "Forgotten", "Founded", "Granted", "Idled", "Leaked", "LeaseRenewed", "LoadOverdue", "Loaded", "Parked",
+    "PlanEnded", "Planned", "Rejoined", "Requested", "Requeued", "ResidueSeen", "Restarted", "Sampled", "SessionEnded",
+    "SessionOpened", "SessionRenewed", "Synced", "Vouched", "Withdrawn",
 ]  # fmt: skip
 
 
@@ -64,10 +65,11 @@ class DeviceSeen(_Event, frozen=True, kw_only=True, tag="device_seen"):
 
 
 class DrainBegun(_Event, frozen=True, kw_only=True, tag="drain_begun"):
-    """Nothing new is granted on the device, for a time or until told otherwise."""
+    """Nothing new is granted on a device, for a time or until told otherwise; ``evict``: all who can are to leave."""
 
     uuid: str
     for_s: float | None
+    evict: bool = False
 
 
 class DrainEnded(_Event, frozen=True, kw_only=True, tag="drain_ended"):
@@ -98,6 +100,7 @@ class Granted(_Event, frozen=True, kw_only=True, tag="granted"):
     devices: tuple[str, ...]
     loading: bool
     unix_s: float
+    returns: bool = False  #: it held before, and gave its memory up
 
 
 class Adopted(_Event, frozen=True, kw_only=True, tag="adopted"):
@@ -142,6 +145,68 @@ class Attached(_Event, frozen=True, kw_only=True, tag="attached"):
     pid_start: int | None
 
 
+class Planned(_Event, frozen=True, kw_only=True, tag="planned"):
+    """A waiter will be served on these devices when the victims have left; it replaces a plan that it had."""
+
+    lease_id: str
+    devices: tuple[str, ...]
+    victims: tuple[str, ...]
+
+
+class PlanEnded(_Event, frozen=True, kw_only=True, tag="plan_ended"):
+    """A waiter's plan is over: it was granted, it went, or its plan does not suffice any more."""
+
+    lease_id: str
+
+
+class EvictAsked(_Event, frozen=True, kw_only=True, tag="evict_asked"):
+    """A holder was asked to leave: ``evicted_for`` a lease, by the ``operator``, or by a ``drain``."""
+
+    lease_id: str
+    evicted_for: str
+
+
+class EvictionOverdue(_Event, frozen=True, kw_only=True, tag="eviction_overdue"):
+    """A holder that was asked to leave has not answered in time; it keeps its memory, and may still answer."""
+
+    lease_id: str
+
+
+class Withdrawn(_Event, frozen=True, kw_only=True, tag="withdrawn"):
+    """A holder need not leave any more; it goes on under the same token."""
+
+    lease_id: str
+
+
+class CheckpointFailed(_Event, frozen=True, kw_only=True, tag="checkpoint_failed"):
+    """A holder could not give its memory up: it goes on, and is not asked again."""
+
+    lease_id: str
+    error: str
+
+
+class Parked(_Event, frozen=True, kw_only=True, tag="parked"):
+    """A holder gave its memory up, but for the residue; it queues at its place or, with ``rest``, does not."""
+
+    lease_id: str
+    residue_bytes: int
+    rest: Rest | None
+
+
+class Requeued(_Event, frozen=True, kw_only=True, tag="requeued"):
+    """A lease that rests, or is about to, is wanted again and queues at this place."""
+
+    lease_id: str
+    place: int
+
+
+class ResidueSeen(_Event, frozen=True, kw_only=True, tag="residue_seen"):
+    """A lease that gave its memory up kept more of it, by the driver's account, than it said."""
+
+    lease_id: str
+    residue_bytes: int
+
+
 class Closing(_Event, frozen=True, kw_only=True, tag="closing"):
     """The holder is done; the lease stays charged for what the driver still shows of it."""
 
@@ -180,9 +245,10 @@ class Restarted(_VolatileEvent, frozen=True, kw_only=True, tag="restarted"):
 
 
 class SessionRenewed(_VolatileEvent, frozen=True, kw_only=True, tag="session_renewed"):
-    """A heartbeat."""
+    """A heartbeat; or, ``reopened``, a process that was cut off introduces itself anew, and may have served itself."""
 
     session_id: str
+    reopened: bool = False
 
 
 class LeaseRenewed(_VolatileEvent, frozen=True, kw_only=True, tag="lease_renewed"):
@@ -249,7 +315,8 @@ class Rejoined(_VolatileEvent, frozen=True, kw_only=True, tag="rejoined"):
 
 DurableEvent = (
     Founded | SessionOpened | SessionEnded | DeviceSeen | DrainBegun | DrainEnded | Requested | Granted | Adopted
-    | Loaded | LoadOverdue | Aged | Attached | Closing | Leaked | Ended | CancelNoted
+    | Loaded | LoadOverdue | Aged | Attached | Planned | PlanEnded | EvictAsked | EvictionOverdue | Withdrawn
+    | CheckpointFailed | Parked | Requeued | ResidueSeen | Closing | Leaked | Ended | CancelNoted
 )  # fmt: skip
 Event = (
     DurableEvent | Restarted | SessionRenewed | LeaseRenewed | Synced | Forgotten

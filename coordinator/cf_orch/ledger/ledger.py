@@ -14,17 +14,17 @@ from typing import Any
 
 from cf_orch.ledger import commands as c
 from cf_orch.ledger import events as e
-from cf_orch.ledger.apply import apply
+from cf_orch.ledger.apply.dispatch import apply
 from cf_orch.ledger.books import Books
 from cf_orch.ledger.check import check
-from cf_orch.ledger.decide import devices, leases, requests, sessions
+from cf_orch.ledger.decide import devices, evictions, leases, requests, sessions
 from cf_orch.ledger.decide.decision import Decision
+from cf_orch.ledger.decide.settling import settle
 from cf_orch.ledger.decide.timeouts import fire_due
-from cf_orch.ledger.records import Device, Lease, Session
-from cf_orch.ledger.schedule import next_grant
+from cf_orch.ledger.records import Device, Lease, Plan, Session
 from cf_orch.ledger.settings import Settings
 from cf_orch.ledger.snapshot import dump, load
-from cf_orch.ledger.states import State
+from cf_orch.ledger.states import WAITING
 from cf_orch.ledger.waiting import WaitingFor, waiting_for
 
 __all__ = ["Ledger"]
@@ -48,7 +48,7 @@ class Ledger:
         """
         decision = Decision(self._books, now, unix_s)
         _DECIDE[type(command)](decision, command)
-        _grant_all(decision)
+        settle(decision)
         return decision.events
 
     def replay(self, events: Iterable[e.DurableEvent]) -> None:
@@ -112,6 +112,11 @@ class Ledger:
         """The open sessions, by id."""
         return self._books.sessions
 
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """The evictions under way or given up, by the lease that waits for them."""
+        return self._books.plans
+
     def find(self, lease_id: str) -> Lease | None:
         """Return a lease that lives, or that ended not long ago."""
         return self._books.find(lease_id)
@@ -121,31 +126,16 @@ class Ledger:
         return self._books.find_request((caller, request_id))
 
     def position(self, lease: Lease) -> int | None:
-        """How many stand before a queued lease."""
-        return self._books.queue.position(lease) if lease.state is State.QUEUED else None
+        """How many stand before a lease that waits."""
+        return self._books.queue.position(lease) if lease.state in WAITING else None
 
     def queued(self) -> int:
         """How many leases wait."""
         return len(self._books.queue)
 
     def waiting_for(self, lease: Lease, now: float) -> WaitingFor | None:
-        """Explain a queued lease's wait."""
-        return waiting_for(self._books, lease, now) if lease.state is State.QUEUED else None
-
-
-def _grant_all(d: Decision) -> None:
-    """Grant, one after the other, all who may be granted now."""
-    while choice := next_grant(d.books, d.now):
-        lease = d.books.leases[choice.lease_id]
-        d.emit(
-            e.Granted(
-                lease_id=lease.id,
-                token=d.next_seq(),
-                devices=choice.devices,
-                loading=lease.slot.peak_bytes is not None,
-                unix_s=d.unix_s,
-            )
-        )
+        """Explain a wait."""
+        return waiting_for(self._books, lease, now) if lease.state in WAITING else None
 
 
 def _found(d: Decision, command: c.Found) -> None:
@@ -177,6 +167,9 @@ _DECIDE: dict[type[c.Command], Callable[[Decision, Any], None]] = {
     c.MarkIdle: leases.mark_idle,
     c.MarkBusy: leases.mark_busy,
     c.Attach: leases.attach,
+    c.Checkpointed: evictions.checkpointed,
+    c.Evict: evictions.evict,
+    c.Resume: evictions.resume,
     c.ReportDevices: devices.report,
     c.Drain: devices.drain,
     c.Undrain: devices.undrain,

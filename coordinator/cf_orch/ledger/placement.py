@@ -52,7 +52,13 @@ def could_match(pin: str, device: Device) -> bool:
 
 
 def options_for(shape: Shape, devices: Mapping[str, Device]) -> tuple[Option, ...]:
-    """List the hosts that could serve a shape if they were empty, each with the devices it could use there."""
+    """List the hosts that could serve a shape if they were empty, each with the devices it could use there.
+
+    A parked lease returns to its own devices, and to no others.
+    """
+    if shape.back_to:
+        host_id = devices[shape.back_to[0]].host_id
+        return (Option(host_id, tuple(frozenset({uuid}) for uuid in shape.back_to)),)
     by_host: dict[str, list[Device]] = {}
     open_hosts = hosts_open_to(shape.host, shape.host_id, devices.values())
     for device in devices.values():

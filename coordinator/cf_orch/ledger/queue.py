@@ -35,6 +35,10 @@ class Shape(NamedTuple):
     gpus: int
     need_bytes: int
     size_bytes: int
+    alone: str = ""
+    """The id of a waiter that shares its lane with nobody: it returns, or has or had a plan."""
+    back_to: tuple[str, ...] = ()
+    """The devices to which a parked lease returns."""
 
 
 class Option(NamedTuple):
@@ -97,6 +101,8 @@ def shape_of(lease: Lease) -> Shape:
         slot.gpus,
         slot.need_bytes,
         slot.size_bytes,
+        lease.id if lease.has_plan or lease.gave_plan_up or lease.devices else "",
+        lease.devices,
     )
 
 
@@ -110,6 +116,7 @@ class Queue:
         self._heads: SortedDict[Order, Lane] = SortedDict()
         self._lanes: dict[Shape, Lane] = {}
         self._by_service: dict[str, int] = {}
+        self.returning = 0  #: how many of them are parked, and wait for their return
 
     def __len__(self) -> int:
         return len(self._order)
@@ -126,6 +133,7 @@ class Queue:
         """Take a place; the lease stands in no lane until it :meth:`line_up`."""
         self._order.add(order_of(lease))
         self._by_service[lease.slot.service] = self.count(lease.slot.service) + 1
+        self.returning += bool(lease.devices)
 
     def leave(self, lease: Lease) -> None:
         """Give the place up; the lease must have stepped out of its lane."""
@@ -133,6 +141,7 @@ class Queue:
         self._by_service[lease.slot.service] -= 1
         if not self._by_service[lease.slot.service]:
             del self._by_service[lease.slot.service]
+        self.returning -= bool(lease.devices)
 
     def line_up(self, lease: Lease) -> None:
         """Stand in the lane of one's shape."""

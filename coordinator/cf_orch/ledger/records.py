@@ -9,9 +9,11 @@ from typing import ClassVar
 
 import msgspec
 
-from cf_orch.ledger.states import Outcome, State
+from cf_orch.ledger.states import LEAVING, Outcome, Rest, State
 
-__all__ = ["Device", "Lease", "Pid", "Process", "Sample", "Session", "Slot"]
+__all__ = ["Device", "Lease", "Pid", "Plan", "Process", "Sample", "Session", "Slot"]
+
+_OPERATORS = frozenset({Rest.OPERATOR, Rest.DRAIN})
 
 Pid = tuple[int, int | None]
 """A process: its id, and its start time where known, since ids are used again."""
@@ -53,7 +55,7 @@ class Session(msgspec.Struct, kw_only=True):
     pid_start: int | None
     ttl_s: float
     expires_at: float = 0.0
-    may_adopt: bool = True  #: true from a new registration or a restart until the next sync
+    may_adopt: bool = True  #: true from a registration or a restart until the next sync
     leases: set[str] = msgspec.field(default_factory=set)  #: its live leases, by id
 
 
@@ -96,6 +98,7 @@ class Device(msgspec.Struct, kw_only=True):
     capabilities: tuple[str, ...] = ()
     facts_seq: int = 0  #: the journal sequence at which all this was last said
     draining: bool = False
+    drain_evicts: bool = False  #: all who can are to leave it, until the drain ends
     drain_for_s: float | None = None
 
     drain_ends_at: float | None = None
@@ -155,6 +158,9 @@ class Lease(msgspec.Struct, kw_only=True):
 
     VOLATILE: ClassVar[frozenset[str]] = frozenset(
         {"expires_at", "waits_until", "ages_at", "cut_until", "due_since", "held_since", "charges", "seen"}
+        | {"idle_since", "loaded_since", "evict_until", "asked_at", "checkpoint_s", "restore_s"}
+        | {"load_until", "reclaim_until"}
+        | {"has_plan", "gave_plan_up"}
     )
 
     id: str
@@ -176,12 +182,30 @@ class Lease(msgspec.Struct, kw_only=True):
     load_overdue: bool = False
     pids: tuple[Pid, ...] = ()  #: processes that use its memory: its session's own and those attached
 
+    evicted_for: str | None = None  #: whom it was last asked to leave for: a lease's id, or a Rest of the operator's
+    eviction_overdue: bool = False
+    rest: Rest | None = None  #: why it rests
+    residue_bytes: int | None = None  #: what it said that it kept on each device when it last gave its memory up
+    residue_seen_bytes: int | None = None  #: what the driver showed that it kept then, where that was more
+    is_counted: bool = False  #: its service's quota counts it
+    checkpoint_error: str | None = None  #: why it could not give its memory up: it is not asked again
+
     expires_at: float | None = None
     waits_until: float | None = None
     ages_at: float | None = None
+    load_until: float | None = None  #: when its load is overdue
+    reclaim_until: float | None = None  #: when what has not come back of it is given up
     cut_until: float | None = None  #: its caller's connection broke: passed over, and cancelled then
     due_since: float = 0.0  #: when it came to be due what it is; only a later look lets its charge fall
     held_since: float | None = None
+    idle_since: float | None = None  #: since when it is unused; None: it is used
+    loaded_since: float = 0.0  #: since when it is not loading
+    asked_at: float = 0.0  #: when it was asked to leave
+    evict_until: float | None = None  #: when its eviction is overdue
+    checkpoint_s: float | None = None  #: how long its last checkpoint took, at the least
+    restore_s: float = 0.0  #: how long its last return took
+    has_plan: bool = False  #: an eviction is under way for it
+    gave_plan_up: bool = False  #: one was, in vain
     charges: dict[str, int] = msgspec.field(default_factory=dict)  #: what it counts for, by device
     seen: dict[str, int] = msgspec.field(default_factory=dict)  #: bytes attributed to it, by device
 
@@ -196,11 +220,56 @@ class Lease(msgspec.Struct, kw_only=True):
         match self.state:
             case State.CLOSING:
                 return 0
+            case State.PARKED | State.RESTING:
+                return self.residue_bytes or 0
             case State.LOADING:
                 return self.slot.need_bytes
             case _:
                 return self.slot.size_bytes
 
+    @property
+    def is_leaving(self) -> bool:
+        """True while bytes that the driver shows of it are on their way back."""
+        return self.state in LEAVING
+
+    @property
+    def asked_by_operator(self) -> bool:
+        """True for one that an operator, not a plan, asked to leave, when it was last asked."""
+        return self.evicted_for in _OPERATORS
+
+    @property
+    def can_be_asked(self) -> bool:
+        """True for one that could give its memory up now, as far as is known."""
+        is_held = self.state is State.ACTIVE or self.state is State.IDLE
+        return is_held and self.slot.evictable and self.checkpoint_error is None
+
+    def kept_bytes(self, uuid: str) -> int:
+        """What it will still be charged on a device when it has given its memory up: as measured, else as declared."""
+        if self.state is State.CLOSING:
+            return 0
+        for residue_bytes in (self.residue_seen_bytes, self.residue_bytes, self.slot.residue_bytes):
+            if residue_bytes is not None:
+                return min(residue_bytes, self.charges[uuid])
+        return 0
+
+    def need_on(self, uuid: str) -> int:
+        """What a device must give for its grant; a return has its residue there already."""
+        return self.slot.need_bytes - self.charges.get(uuid, 0)
+
     def due_bytes(self, uuid: str) -> int:
         """What it must be charged on a device by its state and by what the driver shows of it."""
         return max(self.promised_bytes, self.seen.get(uuid, 0))
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """An eviction under way for a waiter: nobody behind it is served on these devices, nor any of its victims.
+
+    ``victims`` are all that were asked to leave for it, or had been asked already and it counts on them, until they
+    are back.  A plan that cannot succeed any more is *given up*: it holds nothing, and its victims may return before
+    the one for whom they left.
+    """
+
+    owner: str
+    devices: tuple[str, ...]
+    victims: tuple[str, ...]
+    given_up: bool = False

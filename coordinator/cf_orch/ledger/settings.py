@@ -1,5 +1,7 @@
 """What an operator may set about the ledger's policy, and the named classes of priority."""
 
+from typing import Literal
+
 import msgspec
 
 __all__ = ["PRIORITIES", "Quota", "Settings", "TaskType"]
@@ -41,6 +43,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a waiter without a session, whose connection broke, keeps its place."""
     remember_s: float = 600.0
     """How long an ended lease can still be read, and its request id answered."""
+    grace_s: float = 30.0
+    """How long a holder that is asked to leave has until its eviction is overdue; it is never forced."""
+    protect: Literal["strict", "cascade"] = "cascade"
+    """Whether idle memory may go down to lower classes: ``strict`` never, ``cascade`` but for protected classes."""
+    protected_priority: int = PRIORITIES["realtime"]
+    """The lowest protected class."""
+    idle_protect_s: float = 30.0
+    """How long memory must be unused before it may go down to a lower class; ten times that, to one that could not
+    be evicted in turn."""
+    min_residency_s: float = 10.0
+    """How long an idle lease, once loaded, is safe from its own class; longer if its last swap took longer."""
     aging_s: float | None = None
     """A waiter rises one class for each such wait, for order only and never to interactive; None: off."""
     max_queued_per_service: int = 10_000
@@ -54,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if name in self.tasks:
                 return self.tasks[name]
         return TaskType(priority=_DEFAULT_CLASSES.get(last_part, PRIORITIES["normal"]))
+
+    def is_protected(self, priority: int) -> bool:
+        """Tell whether the idle memory of a class never goes down to a lower one."""
+        return self.protect == "strict" or priority >= self.protected_priority
 
     def quota(self, service: str) -> Quota:
         """Return the service's quota; one without limits where none is set."""

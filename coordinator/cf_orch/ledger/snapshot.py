@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from cf_orch.ledger.books import Books, RequestKey
-from cf_orch.ledger.records import Device, Lease, Session
-from cf_orch.ledger.states import State
+from cf_orch.ledger.records import Device, Lease, Plan, Session
+from cf_orch.ledger.states import WAITING, State
 
 __all__ = ["dump", "durable_view", "load"]
 
@@ -18,6 +18,7 @@ class _Snapshot(msgspec.Struct, kw_only=True):
     sessions: list[Session]
     devices: list[Device]
     leases: list[Lease]
+    plans: list[Plan]
     ended: list[Lease]
     charges: dict[str, dict[str, int]]
 
@@ -39,6 +40,7 @@ def durable_view(books: Books) -> dict[str, Any]:
         "sessions": [_durable(books.sessions[key]) for key in sorted(books.sessions)],
         "devices": [_durable(books.devices[key]) for key in sorted(books.devices)],
         "leases": [_durable(books.leases[key]) for key in sorted(books.leases)],
+        "plans": [msgspec.structs.asdict(books.plans[key]) for key in sorted(books.plans)],
     }
 
 
@@ -56,6 +58,7 @@ def load(books: Books, encoded: bytes) -> None:
     books.cancelled = dict.fromkeys(snapshot.cancelled, 0.0)
     books.sessions = {session.id: session for session in snapshot.sessions}
     books.devices = {device.uuid: device for device in snapshot.devices}
+    books.plans = {plan.owner: plan for plan in snapshot.plans}
     books.ended = {lease.id: lease for lease in snapshot.ended}
     for lease in sorted([*snapshot.ended, *snapshot.leases], key=lambda lease: lease.place):
         books.requests[lease.caller, lease.request_id] = lease.id  # an adopted lease may have come after another's end
@@ -67,10 +70,15 @@ def _load_lease(books: Books, lease: Lease, charges: dict[str, int]) -> None:
     books.leases[lease.id] = lease
     if lease.session_id in books.sessions:
         books.sessions[lease.session_id].leases.add(lease.id)
-    if lease.state is State.QUEUED:
+    if lease.id in books.plans:
+        lease.gave_plan_up = books.plans[lease.id].given_up
+        lease.has_plan = not lease.gave_plan_up
+    if lease.state in WAITING:
         books.queue.join(lease)
         books.queue.line_up(lease)
-    else:
+    elif lease.state is State.EVICTING:
+        books.evicting.add(lease.id)
+    if lease.is_counted:
         service = lease.slot.service
         books.held_bytes[service] = books.held_bytes.get(service, 0) + lease.full_bytes
     for uuid in lease.devices:

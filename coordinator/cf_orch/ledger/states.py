@@ -9,23 +9,34 @@ interpreter; an event that the table does not list for a state is a defect of th
 
 Three families of states matter to the accounts:
 
-* *waiting* (``queued``): stands in the queue; ``resting`` waits too, but outside the queue, until its holder is
-  busy again.
+* *waiting* (``queued``, ``parked``): stands in the queue, for its first grant or for its return.
 * *holding* (``loading``, ``active``, ``idle``, ``evicting``): the holder may use the memory.
-* *leaving* (``parked``, ``closing``): the holder is done, the driver may still show its bytes.
+* *leaving* (``parked``, ``resting``, ``closing``): the holder is done for now or for ever, and the driver may still
+  show its bytes.
 
 What the table does not say, and why:
 
 * ``granted`` and ``adopted`` lead to ``loading`` when the lease has a peak, else to ``active``: the event itself
-  carries the state, so that replay never has to decide again.
-* a lease that holds nothing (``queued``, ``resting``) ends at once; every other one passes through ``closing``.
-* a parked lease that returns goes back to ``queued``, keeping its place; one that was evicted while idle, or by
-  the operator, ``rests`` first.
+  carries the state, so that replay never has to decide again.  A return is always a load, until the holder says that
+  it has restored.
+* a lease that never held anything ends at once; every other one passes through ``closing``.
+* a lease that gave its memory up is ``parked`` and queued again at its old place; one that was evicted while idle, or
+  by the operator, is ``resting``, out of the queue.
 """
 
 from enum import StrEnum
 
-__all__ = ["HOLDING", "TRANSITIONS", "IllegalTransition", "Outcome", "State", "next_state"]
+__all__ = [
+    "HOLDING",
+    "LEAVING",
+    "TRANSITIONS",
+    "WAITING",
+    "IllegalTransition",
+    "Outcome",
+    "Rest",
+    "State",
+    "next_state",
+]
 
 
 class State(StrEnum):
@@ -52,6 +63,20 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+class Rest(StrEnum):
+    """Why a lease that gave its memory up is out of the queue, and what brings it back."""
+
+    IDLE = "idle"  #: nobody was using it: its holder's ``busy()``
+    OPERATOR = "operator"  #: an operator evicted it: his resume
+    DRAIN = "drain"  #: its device is to be emptied: the drain's end
+
+
+WAITING = frozenset({State.QUEUED, State.PARKED})
+"""The states in which a lease stands in the queue."""
+
+LEAVING = frozenset({State.PARKED, State.RESTING, State.CLOSING})
+"""The states in which the bytes that the driver still shows are on their way back."""
+
 HOLDING = frozenset({State.LOADING, State.ACTIVE, State.IDLE, State.EVICTING})
 """The states in which a holder may use its memory."""
 
@@ -76,18 +101,21 @@ TRANSITIONS: dict[State, dict[str, State]] = {
         "closing": State.CLOSING,
     },
     State.EVICTING: {
-        "withdrawn_active": State.ACTIVE,
-        "withdrawn_idle": State.IDLE,
+        "evict_asked": State.EVICTING,
+        "kept_active": State.ACTIVE,
+        "kept_idle": State.IDLE,
         "parked": State.PARKED,
+        "rested": State.RESTING,
         "closing": State.CLOSING,
     },
     State.PARKED: {
-        "requeued": State.QUEUED,
+        "granted_loading": State.LOADING,
         "rested": State.RESTING,
         "closing": State.CLOSING,
     },
     State.RESTING: {
-        "requeued": State.QUEUED,
+        "rested": State.RESTING,
+        "requeued": State.PARKED,
         "closing": State.CLOSING,
     },
     State.CLOSING: {

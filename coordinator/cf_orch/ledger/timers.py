@@ -20,7 +20,9 @@ class Timer(IntEnum):
     AGES = auto()
     LOAD_ENDS = auto()
     RECLAIM_ENDS = auto()
+    EVICT_ENDS = auto()
     DRAIN_ENDS = auto()
+    LOOK_AGAIN = auto()
     FORGET = auto()
     FORGET_CANCEL = auto()
 

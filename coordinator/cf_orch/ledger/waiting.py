@@ -1,13 +1,16 @@
 """Why a lease waits, behind whom, and how long that may take: the same walk as the schedule's, told in numbers."""
 
+from math import isfinite
 from statistics import median
 from typing import NamedTuple
 
 from cf_orch.ledger.books import Books
+from cf_orch.ledger.eviction import find_plan
 from cf_orch.ledger.placement import choose
 from cf_orch.ledger.queue import Lane, order_of
-from cf_orch.ledger.records import Device, Lease
-from cf_orch.ledger.schedule import stalled
+from cf_orch.ledger.records import Device, Lease, Plan
+from cf_orch.ledger.schedule import residues_in_the_way, stalled
+from cf_orch.ledger.states import State
 
 __all__ = ["WaitingFor", "waiting_for"]
 
@@ -18,8 +21,9 @@ class WaitingFor(NamedTuple):
     """What stands between a waiter and its grant.
 
     ``rule`` is one of fifo (others come first), memory (leases hold it), window (an engine is loading there), quota,
-    drain, blind (no fresh sample of the driver), foreign (memory in use that no lease accounts for).  ``device`` is
-    the one that is nearest to fitting, ``behind`` names the leases that must end or be served first.
+    drain, blind (no fresh sample of the driver), foreign (memory in use that no lease accounts for), eviction (who is
+    asked to leave for it), residue (what parked leases keep), residency (who could be asked is protected for a while).
+    ``device`` is the one that is nearest to fitting, ``behind`` names the leases that must end or be served first.
     """
 
     rule: str
@@ -32,24 +36,50 @@ class WaitingFor(NamedTuple):
 
 def waiting_for(books: Books, lease: Lease, now: float) -> WaitingFor:
     """Explain a queued lease's wait."""
-    slot = lease.slot
     lane = books.queue.lane_of(lease)
-    device = _nearest(books, lane, now)
+    device = _tightest_planned(books, lease) if lease.has_plan else _nearest(books, lane, now)
     if device is None:
-        return WaitingFor("blind", None, slot.need_bytes, 0, (), None)
-    if books.over_quota(slot.service, lease.full_bytes):
+        return WaitingFor("blind", None, lease.slot.need_bytes, 0, (), None)
+    if books.over_quota(lease):
         return _quota(books, lease)
+    rule, behind = _cause(books, lease, lane, device, now)
+    eta_s = _eta_s(books, lease, device, now) if rule == "memory" else None
     free = max(0, device.room_bytes)
+    return WaitingFor(rule, device.uuid, max(0, lease.need_on(device.uuid)), free, behind[:MOST_NAMED], eta_s)
+
+
+def _cause(books: Books, lease: Lease, lane: Lane, device: Device, now: float) -> tuple[str, tuple[str, ...]]:
+    """The rule that keeps a waiter from its grant, and the leases behind it."""
+    if lease.has_plan:
+        return "eviction", _those_who_leave(books, books.plans[lease.id])
     if stalled(books, lane, now):
-        return WaitingFor(_cause_of_stall(books, lane, now), device.uuid, slot.need_bytes, free, (), None)
-    before = _held_back_by(books, lease, lane, now)
-    if before:
-        return WaitingFor("fifo", device.uuid, slot.need_bytes, free, before, None)
+        return _cause_of_stall(books, lane, now), ()
+    if before := _held_back_by(books, lease, lane, now):
+        return "fifo", before
     if device.window is not None:
-        return WaitingFor("window", device.uuid, slot.need_bytes, free, (device.window,), None)
-    holders = books.held_on(device)
-    names = tuple(holder.id for holder in holders[:MOST_NAMED])
-    return WaitingFor("memory", device.uuid, slot.need_bytes, free, names, _eta_s(books, lease, device, now))
+        return "window", (device.window,)
+    return _what_holds_it(books, lease, lane, device, now)
+
+
+def _those_who_leave(books: Books, plan: Plan) -> tuple[str, ...]:
+    """Those who were asked and have not answered; else those whose memory is still on its way."""
+    leaving = [books.leases[victim] for victim in plan.victims if victim in books.leases]
+    still_there = [lease for lease in leaving if any(lease.charges[x] > lease.kept_bytes(x) for x in lease.devices)]
+    asked = [lease for lease in leaving if lease.id in books.evicting]
+    return tuple(lease.id for lease in asked or still_there)
+
+
+def _what_holds_it(books: Books, lease: Lease, lane: Lane, device: Device, now: float) -> tuple[str, tuple[str, ...]]:
+    holders = [holder for holder in books.held_on(device) if holder is not lease and holder.charges[device.uuid]]
+    if device.uuid in residues_in_the_way(books, lane, lease, now):
+        return "residue", tuple(holder.id for holder in holders if holder.state in (State.PARKED, State.RESTING))
+    if isfinite(find_plan(books, lease, lane, lane.devices, now).look_again_at):
+        return "residency", tuple(holder.id for holder in holders if holder.state is State.IDLE)
+    return "memory", tuple(holder.id for holder in holders)
+
+
+def _tightest_planned(books: Books, lease: Lease) -> Device:
+    return min((books.devices[uuid] for uuid in books.plans[lease.id].devices), key=lambda device: device.room_bytes)
 
 
 def _nearest(books: Books, lane: Lane, now: float) -> Device | None:
@@ -70,9 +100,9 @@ def _nearest(books: Books, lane: Lane, now: float) -> Device | None:
 
 def _quota(books: Books, lease: Lease) -> WaitingFor:
     limit = books.settings.quota(lease.slot.service).max_vram_bytes or 0
-    held = [other for other in books.leases.values() if other.slot.service == lease.slot.service and other.devices]
-    free = max(0, limit - books.held_bytes.get(lease.slot.service, 0))
-    return WaitingFor("quota", None, lease.full_bytes, free, tuple(o.id for o in held[:MOST_NAMED]), None)
+    counted = books.counted_before(lease)
+    free = max(0, limit - sum(other.full_bytes for other in counted))
+    return WaitingFor("quota", None, lease.full_bytes, free, tuple(other.id for other in counted[:MOST_NAMED]), None)
 
 
 def _cause_of_stall(books: Books, lane: Lane, now: float) -> str:
@@ -92,11 +122,13 @@ def _held_back_by(books: Books, lease: Lease, own: Lane, now: float) -> tuple[st
         if stalled(books, lane, now):
             continue
         service = lane.shape.service
-        if service in over_quota or books.over_quota(service, lane.shape.size_bytes * lane.shape.gpus):
+        if service in over_quota or books.over_quota(books.leases[lane.head]):
             over_quota.add(service)
             in_the_way = service == lease.slot.service
         else:
-            in_the_way = not lane.devices.isdisjoint(own.devices)
+            plan = books.plans.get(lane.head)
+            held_back = lane.devices if plan is None or plan.given_up else frozenset(plan.devices)
+            in_the_way = not held_back.isdisjoint(own.devices)
         if in_the_way:
             before.append(lane.head)
     return tuple(before)
@@ -106,6 +138,8 @@ def _eta_s(books: Books, lease: Lease, device: Device, now: float) -> float | No
     """When the holders will have left room, if each holds as long as its service's median."""
     leaving: list[tuple[float, int]] = []
     for holder in books.held_on(device):
+        if holder is lease:
+            continue
         times = books.hold_times_s.get(holder.slot.service)
         if not times or holder.held_since is None:
             return None
@@ -114,6 +148,6 @@ def _eta_s(books: Books, lease: Lease, device: Device, now: float) -> float | No
     room = device.room_bytes
     for remaining, charge in sorted(leaving):
         room += charge
-        if room >= lease.slot.need_bytes:
+        if room >= lease.need_on(device.uuid):
             return remaining
     return None

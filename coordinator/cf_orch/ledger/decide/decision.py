@@ -1,6 +1,6 @@
 """One command being decided: the books to look at, the time, and the events so far."""
 
-from cf_orch.ledger.apply import apply
+from cf_orch.ledger.apply.dispatch import apply
 from cf_orch.ledger.books import Books
 from cf_orch.ledger.events import Event
 from cf_orch.ledger.records import Lease, Session

@@ -6,11 +6,12 @@ from cf_orch.ledger import events as e
 from cf_orch.ledger.commands import DeviceReport, Drain, ReportDevices, Undrain
 from cf_orch.ledger.decide.decision import Decision
 from cf_orch.ledger.decide.ending import end_reclaimed
+from cf_orch.ledger.decide.evictions import come_back, learn_residue
 from cf_orch.ledger.records import Device, Sample
 from cf_orch.ledger.refusals import Refusal
-from cf_orch.ledger.states import State
+from cf_orch.ledger.states import Rest, State
 
-__all__ = ["drain", "report", "undrain"]
+__all__ = ["drain", "end_drain", "report", "undrain"]
 
 
 def report(d: Decision, command: ReportDevices) -> None:
@@ -73,6 +74,8 @@ def _take_sample(d: Decision, seen: DeviceReport) -> None:
     for lease in d.books.held_on(device):
         if lease.state is State.CLOSING:
             end_reclaimed(d, lease)
+        elif lease.is_leaving and lease.charges[device.uuid] <= (lease.residue_bytes or 0):
+            learn_residue(d, lease)
 
 
 def _device(d: Decision, uuid: str) -> Device:
@@ -84,13 +87,21 @@ def _device(d: Decision, uuid: str) -> Device:
 
 
 def drain(d: Decision, command: Drain) -> None:
-    """Grant nothing new there; leases that hold memory go on."""
+    """Grant nothing new there; leases that hold memory go on or, with ``evict``, are asked to leave until the end."""
     if command.for_s is not None and not 0 < command.for_s < inf:
         raise Refusal("bad_value", f"for_s must be positive and finite, not {command.for_s:g}")
-    d.emit(e.DrainBegun(uuid=_device(d, command.uuid).uuid, for_s=command.for_s))
+    d.emit(e.DrainBegun(uuid=_device(d, command.uuid).uuid, for_s=command.for_s, evict=command.evict))
 
 
 def undrain(d: Decision, command: Undrain) -> None:
     """Grant there again; harmless where nothing was drained."""
     if _device(d, command.uuid).draining:
-        d.emit(e.DrainEnded(uuid=command.uuid))
+        end_drain(d, command.uuid)
+
+
+def end_drain(d: Decision, uuid: str) -> None:
+    """Grant there again, and let those come back who had to leave, where no other device of theirs is drained."""
+    d.emit(e.DrainEnded(uuid=uuid))
+    for lease in d.books.held_on(d.books.devices[uuid]):
+        if not any(d.books.devices[other].draining for other in lease.devices):
+            come_back(d, lease, {Rest.DRAIN})

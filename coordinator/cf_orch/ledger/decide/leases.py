@@ -4,6 +4,7 @@ from cf_orch.ledger import events as e
 from cf_orch.ledger.commands import Attach, MarkBusy, MarkIdle, MarkLoaded, Release, RenewLease
 from cf_orch.ledger.decide.decision import Decision
 from cf_orch.ledger.decide.ending import end
+from cf_orch.ledger.decide.evictions import want_again
 from cf_orch.ledger.records import Lease
 from cf_orch.ledger.refusals import Refusal
 from cf_orch.ledger.states import HOLDING, Outcome, State
@@ -29,7 +30,7 @@ def renew_lease(d: Decision, command: RenewLease) -> None:
 
 def _held(d: Decision, lease_id: str, by: str | None) -> Lease:
     lease = d.live(lease_id, by)
-    if lease.state not in HOLDING:
+    if lease.state is State.QUEUED:
         raise Refusal("not_granted", f"lease {lease_id} is {lease.state}: it holds no memory yet")
     return lease
 
@@ -46,15 +47,17 @@ def mark_idle(d: Decision, command: MarkIdle) -> None:
     lease = _held(d, command.lease_id, command.by)
     if lease.state is State.LOADING:
         raise Refusal("still_loading", f"lease {lease.id} is loading: say loaded first")
-    if lease.state is State.ACTIVE:
+    if lease.state in HOLDING and lease.idle_since is None:
         d.emit(e.Idled(lease_id=lease.id))
 
 
 def mark_busy(d: Decision, command: MarkBusy) -> None:
-    """Use the memory again; busy already is harmless."""
+    """Use the memory again, or queue for it again where it was given up while idle; busy already is harmless."""
     lease = _held(d, command.lease_id, command.by)
     if lease.state is State.IDLE:
         d.emit(e.Busied(lease_id=lease.id))
+    else:
+        want_again(d, lease)
 
 
 def attach(d: Decision, command: Attach) -> None:

@@ -23,6 +23,11 @@ def request(d: Decision, command: Request) -> None:
 
 def _enqueue(d: Decision, command: Request) -> None:
     session = None if command.session_id is None else d.session(command.session_id)
+    if session is not None and command.service and session.service != command.service:
+        raise Refusal(
+            "bad_value",
+            f"session {session.id} is of {session.service}, and cannot ask for {command.service}: open one for that",
+        )
     host_id = session.host_id if session else None
     slot = admit(d.books, command, host_id)
     ttl_s = None if session else check_ttl(d.books, command.ttl_s)
@@ -71,7 +76,12 @@ def cancel_request(d: Decision, command: CancelRequest) -> None:
 
 
 def cut_off(d: Decision, command: CutOff) -> None:
-    """Pass a waiter over whose connection broke; one with a session stays, for its session lives."""
+    """Pass a waiter over whose connection broke; one with a session stays, for its session lives.
+
+    One that has held already is renewed by its own heartbeats, whatever becomes of a connection.
+    """
     lease = d.books.leases.get(command.lease_id)
-    if lease is not None and lease.session_id is None and d.books.is_waiting(lease):
+    if lease is not None and lease.session_id is None and d.books.is_waiting(lease) and not lease.devices:
+        if lease.has_plan:
+            d.emit(e.PlanEnded(lease_id=lease.id))
         d.emit(e.Cut(lease_id=lease.id))
