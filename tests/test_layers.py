@@ -16,8 +16,9 @@ ALLOWED = {
     "client": {"protocol", "ledger", "gpus"},
     "models": {"protocol", "ledger", "gpus", "client"},
     "pool": {"protocol", "ledger", "gpus", "client"},
-    "sidecar": {"protocol", "ledger", "gpus", "client", "models", "pool"},
-    "coordinator": {"protocol", "ledger", "gpus", "client", "sidecar"},
+    "doors": {"protocol", "ledger", "gpus"},
+    "sidecar": {"protocol", "ledger", "gpus", "client", "models", "pool", "doors"},
+    "coordinator": {"protocol", "ledger", "gpus", "client", "doors", "sidecar"},
 }
 IMPURE = {
     "aiohttp", "asyncio", "datetime", "httpx", "logging", "os", "pathlib", "pynvml", "random", "secrets", "socket",

@@ -37,13 +37,14 @@ def until(condition: Callable[[], Any]) -> Any:
 class Coordinator:
     """A running coordinator, spoken to over plain HTTP as an operator does."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, declare: bool = True) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith("CF_ORCH_")}
         config = folder / "cf-orch.toml"
         config.write_text("[policy]\nttl_s = 6\n[tasks.llm]\nvram_gb = 5.5\n")
         where = ["--port", "0", "--socket", str(folder / "sock"), "--state-dir", str(folder), "--journal", "memory"]
+        declared = ["--device", "name=RTX 4090,vram_gb=24"] if declare else []
         self.process = subprocess.Popen(
-            [*CF_ORCH, "serve", *where, "--config", str(config), "--device", "name=RTX 4090,vram_gb=24", *flags],
+            [*CF_ORCH, "serve", *where, "--config", str(config), *declared, *flags],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None

@@ -11,7 +11,7 @@ from tests.commands.conftest import Cli, Coordinator
 from cf_orch.coordinator.commands.happenings import Chronicle
 from cf_orch.ledger import events as e
 from cf_orch.ledger.records import Slot
-from cf_orch.ledger.states import Outcome
+from cf_orch.ledger.states import Outcome, Rest
 
 GIB = 2**30
 SLOT = Slot(service="kiwi", task_type="recipe_llm", size_bytes=16 * GIB, priority=20)
@@ -65,6 +65,33 @@ TOLD: list[tuple[e.DurableEvent, str]] = [
     ),
     (e.Attached(lease_id=LEASE, pid=12, pid_start=None), "a1b2-4 (kiwi recipe_llm) is used by pid 12"),
     (
+        e.Planned(lease_id="a1b2-9", devices=("GPU-1",), victims=(LEASE,)),
+        "a1b2-9 will be served on RTX 4090 on heron when a1b2-4 (kiwi recipe_llm) has left",
+    ),
+    (e.PlanEnded(lease_id=LEASE), "nothing more is evicted for a1b2-4 (kiwi recipe_llm): it would not suffice"),
+    (
+        e.EvictAsked(lease_id=LEASE, evicted_for="a1b2-9"),
+        "a1b2-4 (kiwi recipe_llm) is asked to leave for a1b2-9",
+    ),
+    (
+        e.EvictionOverdue(lease_id=LEASE),
+        "a1b2-4 (kiwi recipe_llm) has not left in time: it keeps its memory, others are considered",
+    ),
+    (e.Withdrawn(lease_id=LEASE), "a1b2-4 (kiwi recipe_llm) need not leave any more"),
+    (
+        e.CheckpointFailed(lease_id=LEASE, error="RuntimeError: busy"),
+        "a1b2-4 (kiwi recipe_llm) cannot leave, and is not asked again: RuntimeError: busy",
+    ),
+    (
+        e.Parked(lease_id=LEASE, residue_bytes=GIB // 2, rest=None),
+        "a1b2-4 (kiwi recipe_llm) gave its memory up, but for 0.5 GB: it queues at its old place",
+    ),
+    (e.Requeued(lease_id=LEASE, place=12), "a1b2-4 (kiwi recipe_llm) is wanted again, and queues"),
+    (
+        e.ResidueSeen(lease_id=LEASE, residue_bytes=GIB),
+        "a1b2-4 (kiwi recipe_llm) kept 1 GB, by the driver's account",
+    ),
+    (
         e.Closing(lease_id=LEASE, outcome=Outcome.RELEASED),
         "a1b2-4 (kiwi recipe_llm) is released: counted until the memory is back",
     ),
@@ -89,10 +116,30 @@ def test_every_event_has_its_words() -> None:
     assert {type(event) for event, _ in TOLD} == set(e.DurableEvent.__args__)
 
 
-@pytest.mark.parametrize("event", [{"event": "evict_asked", "lease_id": "a1b2-4"}, {"event": "loaded"}])
+@pytest.mark.parametrize("event", [{"event": "moved_on", "lease_id": "a1b2-4"}, {"event": "loaded"}])
 def test_what_is_not_known_is_told_as_it_came(event: dict[str, Any]) -> None:
     """A newer coordinator may say more than this program knows."""
     assert Chronicle([], []).tell(event).startswith(str(event["event"]))
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (e.EvictAsked(lease_id=LEASE, evicted_for="operator"), "a1b2-4 is asked to leave by an operator"),
+        (e.EvictAsked(lease_id=LEASE, evicted_for="drain"), "a1b2-4 is asked to leave its drained device"),
+        (
+            e.Parked(lease_id=LEASE, residue_bytes=0, rest=Rest.OPERATOR),
+            "a1b2-4 gave its memory up: it rests until an operator resumes it",
+        ),
+        (
+            e.Granted(lease_id=LEASE, token=9, devices=("GPU-1",), loading=True, unix_s=0, returns=True),
+            "a1b2-4 comes back on GPU-1, loading",
+        ),
+    ],
+)
+def test_evictions_of_other_kinds(event: e.DurableEvent, words: str) -> None:
+    """By whom, why it rests, and that it came back."""
+    assert Chronicle([], []).tell(msgspec.to_builtins(event)) == words
 
 
 def test_history_is_a_line_an_event(cli: Cli, coordinator: Coordinator) -> None:

@@ -31,7 +31,10 @@ def lease(lease_id: str, service: str, task_type: str = "", waiting_for: Waiting
         ("blind", [], None, "for the driver: there is no fresh reading of RTX 4090"),
         ("foreign", [], None,
          "for memory that no lease accounts for: needs 16 GB, 8 GB free on RTX 4090, 2 GB foreign (Xorg)"),
-        ("residency", [], None, "(residency): needs 16 GB, 8 GB free on RTX 4090"),
+        ("residency", [], None, "for idle memory on RTX 4090 that is protected for a while: needs 16 GB, 8 GB free"),
+        ("eviction", ["a1b2-2"], None, "until a1b2-2 has left RTX 4090: needs 16 GB, 8 GB free"),
+        ("residue", ["a1b2-2"], None, "for what a1b2-2 kept on RTX 4090: needs 16 GB, 8 GB free"),
+        ("deadlock", [], None, "(deadlock): needs 16 GB, 8 GB free on RTX 4090"),
     ],
 )  # fmt: skip
 def test_each_rule_has_its_sentence(rule: str, behind: list[str], eta_s: float | None, sentence: str) -> None:

@@ -40,6 +40,9 @@ def test_tables(tmp_path: Path) -> None:
         devices = ["name=RTX 4090,vram_gb=24"]
         [policy]
         aging_s = 300
+        protect = "strict"
+        protected_priority = "interactive"
+        min_residency_s = 0
         [quotas.batch-tools]
         max_vram_gb = 12
         max_priority = "batch"
@@ -55,6 +58,8 @@ def test_tables(tmp_path: Path) -> None:
 
     assert config.devices[0].vram_bytes == 24 * GIB
     assert config.policy.aging_s == 300
+    assert (config.policy.protect, config.policy.protected_priority) == ("strict", 30)
+    assert config.policy.min_residency_s == 0
     assert config.policy.quota("batch-tools").max_vram_bytes == 12 * GIB
     assert config.policy.quota("batch-tools").max_priority == 10
     assert config.policy.task("recipe_llm").vram_bytes == 5.5 * GIB
@@ -72,6 +77,9 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
         [policy]
         agingg_s = 1
         stale_after_s = -1
+        idle_protect_s = -1
+        protect = "sometimes"
+        protected_priority = "everybody"
         [quotas.a]
         max_vram_gb = "lots"
         max_priority = "urgent"
@@ -85,10 +93,11 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
 
     text = "\n".join(caught.value.problems)
     for word in (
-        "'prot'", "'papyrus'", "agingg_s", "stale_after_s", "max_vram_gb", "urgent", "klass", "--port", "vram_gb=x",
+        "'prot'", "'papyrus'", "agingg_s", "stale_after_s", "idle_protect_s", "sometimes", "everybody", "max_vram_gb",
+        "urgent", "klass", "--port", "vram_gb=x",
     ):  # fmt: skip
         assert word in text
-    assert len(caught.value.problems) == 9
+    assert len(caught.value.problems) == 12
 
 
 @pytest.mark.parametrize(

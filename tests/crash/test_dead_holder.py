@@ -1,11 +1,13 @@
 """A holder that is killed gives its memory to the next at once, not when its time to live is over."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from tests.crash.test_kill import free_port, serve
 
 from cf_orch.client import ResourceCoordinator, VRAMSlot
@@ -40,3 +42,25 @@ def test_a_killed_holder_is_missed_at_once(tmp_path: Path) -> None:
     coordinator.wait()
 
     assert waited_s < AT_ONCE_S
+
+
+def test_a_killed_holder_in_a_container_is_missed_at_once(tmp_path: Path) -> None:
+    """In its own pid namespace it takes itself for another pid; over the unix socket the kernel tells which."""
+    in_namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*in_namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel lets us make no pid namespace")
+    path = tmp_path / "sock"
+    coordinator = serve(free_port(), tmp_path, "--socket", str(path))
+    url = f"unix://{path}"
+    with subprocess.Popen(
+        [*in_namespace, sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True
+    ) as namespace:
+        assert namespace.stdout is not None
+        assert namespace.stdout.readline() == "holds\n"
+        with ResourceCoordinator(url, fallback="fail") as client:
+            doomed = int(Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children").read_text())
+            os.kill(doomed, signal.SIGKILL)
+            with client.lease(VRAMSlot("next", "llm", 20, max_wait_s=AT_ONCE_S)) as lease:
+                assert lease.token
+    coordinator.terminate()
+    coordinator.wait()

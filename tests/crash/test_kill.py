@@ -29,9 +29,9 @@ def free_port() -> int:
     return port
 
 
-def serve(port: int, state_dir: Path) -> subprocess.Popen[str]:
+def serve(port: int, state_dir: Path, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cf_orch.coordinator.cli", "serve", "--port", str(port)]
-    command += ["--state-dir", str(state_dir), "--device", "name=RTX 4090,vram_gb=24"]
+    command += ["--state-dir", str(state_dir), "--device", "name=RTX 4090,vram_gb=24", *flags]
     coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert coordinator.stdout is not None
     assert "serves on" in coordinator.stdout.readline()

@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 
 from cf_orch.coordinator.clock import HandTurnedClock
-from cf_orch.coordinator.doors import make_app, open_doors
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.engine import Engine
 from cf_orch.coordinator.journal import MemoryJournal
+from cf_orch.doors import open_doors
 from cf_orch.ledger import Ledger, Quota, Settings, commands
 from cf_orch.protocol.operations import API_PREFIX, OPERATIONS
 
@@ -83,12 +84,12 @@ class SocketDoor:
 
 
 async def connect(
-    session: aiohttp.ClientSession, stack: AsyncExitStack, *, by: str | None = None
+    session: aiohttp.ClientSession, stack: AsyncExitStack, *, by: str | None = None, role: str = "client"
 ) -> aiohttp.ClientWebSocketResponse:
     """Open a WebSocket and greet."""
     headers = {} if by is None else {"Cf-Orch-Session": by}
     socket = await stack.enter_async_context(session.ws_connect(API_PREFIX + "/connect", headers=headers))
-    await socket.send_json({"hello": {"version": "0.1.0", "role": "client"}})
+    await socket.send_json({"hello": {"version": "0.1.0", "role": role}})
     assert "hello" in await socket.receive_json()
     return socket
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cf_orch.coordinator.doors import make_app, open_doors
-from cf_orch.coordinator.doors.access import is_loopback
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.engine import Engine
+from cf_orch.doors import open_doors
+from cf_orch.doors.access import is_loopback
 
 TOKEN = "a shared secret"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cf_orch.coordinator.doors import CannotListen, make_app, open_doors
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.engine import Engine
+from cf_orch.doors import CannotListen, open_doors
 
 
 async def test_a_port_in_use_is_one_line_that_names_it(engine: Engine, stack: AsyncExitStack) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cf_orch.coordinator.doors.openapi import describe
+from cf_orch.doors.openapi import describe
 from cf_orch.protocol.errors import STATUS_OF_CODE
 from cf_orch.protocol.operations import API_PREFIX, OPERATIONS, Operation
 

@@ -113,6 +113,7 @@ async def _(door: Door, engine: Engine) -> None:
         "task_type": "recipe_llm", "model": "qwen", "priority": 30, "vram_gb": 4.0, "charge_gb": 6.0,
         "devices": [{"uuid": "d0", "name": "RTX 4090", "host": "box", "index": 0}], "position": None,
         "waiting_for": None, "evictable": True, "local": False, "adopted": False, "load_overdue": False,
+        "eviction": None, "rest": None, "residue_gb": None, "checkpoint_error": None,
         "request_id": "r1", "session_id": "s1", "created_at": 1_700_001_000, "granted_at": 1_700_001_000,
         "expires_at": 1_700_001_040,
         "env": {"CF_ORCH_LEASE": lease.id, "CF_ORCH_LEASE_TOKEN": str(lease.token), "CF_ORCH_VRAM_GB": "4"},
@@ -209,6 +210,48 @@ async def _(door: Door, engine: Engine) -> None:
     assert engine.ledger.leases[lease_id].pids == ((4711, 5),)
 
 
+async def evicted(door: Door) -> str:
+    """A lease that an operator asks to leave."""
+    lease_id = await held(door, by=await opened(door), gb=10, evictable=True, residue_gb=2, request_id="r1")
+    assert (await door.call("lease.evict", subject=lease_id)).status == 200
+    return lease_id
+
+
+@case("lease.evict")
+async def _(door: Door, engine: Engine) -> None:
+    lease_id = await evicted(door)
+
+    lease = (await door.call("lease.get", subject=lease_id)).body
+
+    assert (lease["state"], lease["eviction"]) == (
+        "evicting",
+        {"for": "operator", "deadline_s": engine.ledger.settings.grace_s, "overdue": False},
+    )
+
+
+@case("lease.checkpointed")
+async def _(door: Door, engine: Engine) -> None:
+    lease_id = await evicted(door)
+
+    said = await door.call("lease.checkpointed", subject=lease_id, by="s1", residue_gb=0.5)
+
+    assert said.status == 200
+    assert (said.body["state"], said.body["rest"], said.body["charge_gb"]) == ("resting", "operator", 0.5)
+    assert engine.ledger.devices["d0"].charged_bytes == GIB // 2
+
+
+@case("lease.resume")
+async def _(door: Door, engine: Engine) -> None:
+    lease_id = await evicted(door)
+    first = engine.ledger.leases[lease_id].token
+    await door.call("lease.checkpointed", subject=lease_id, by="s1")
+
+    said = await door.call("lease.resume", subject=lease_id)
+
+    assert (said.status, said.body["state"]) == (200, "loading")
+    assert said.body["token"] > (first or 0)
+
+
 @case("leases")
 async def _(door: Door, _engine: Engine) -> None:
     first = await held(door, gb=10)
@@ -295,6 +338,8 @@ async def _(door: Door, _engine: Engine) -> None:
 
     assert said.status == 200
     assert (said.body["vram_gb"], said.body["fp16"], said.body["compute_capability"]) == (24.0, True, [8, 9])
+    of_another_maker = await door.call("gpu.profile", subject="RX 7900 XTX")
+    assert (of_another_maker.status, of_another_maker.body["compute_capability"]) == (200, None)
 
 
 @case("devices.report")
@@ -307,7 +352,7 @@ async def _(door: Door, _engine: Engine) -> None:
 
     said = await door.call("devices.report", host_id="h", host_name="box", devices=[card])
 
-    assert (said.status, said.body) == (200, {"devices": 1})
+    assert (said.status, said.body) == (200, {"devices": 1, "coming_back": False, "attached": []})
     shown = next(d for d in (await door.call("devices")).body["devices"] if d["uuid"] == "GPU-1")
     assert (shown["foreign_gb"], shown["used_gb"], shown["free_gb"], shown["sample_age_s"]) == (3.0, 3.0, 8.0, 0.5)
     assert shown["foreign"] == [{"pid": 99, "name": "game", "used_gb": 3.0}]

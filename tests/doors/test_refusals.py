@@ -12,8 +12,9 @@ from aiohttp import web
 from tests.doors.conftest import GIB, Door, HttpDoor, Json, Said, connect
 
 from cf_orch.coordinator.clock import HandTurnedClock
-from cf_orch.coordinator.doors import make_app, open_doors
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.engine import Engine
+from cf_orch.doors import open_doors
 from cf_orch.protocol.errors import STATUS_OF_CODE
 
 LEASE: Json = {"service": "kiwi", "vram_gb": 4}
@@ -77,6 +78,10 @@ async def refuse_not_granted(door: Door) -> Said:
 
 async def refuse_still_loading(door: Door) -> Said:
     return await door.call("lease.idle", subject=(await loading_lease(door)))
+
+
+async def refuse_not_evictable(door: Door) -> Said:
+    return await door.call("lease.evict", subject=await lease_of(door, "s1"))
 
 
 async def refuse_request_id_reused(door: Door) -> Said:
@@ -332,6 +337,7 @@ async def test_every_code_of_the_table_is_provoked() -> None:
     """No code is left that no test has seen; those of access are seen where access is tested."""
     seen = {*REFUSALS, "bad_json", "bad_request", "body_too_large", "not_found", "method_not_allowed"}
     seen |= {"internal", "stopping", "wrong_protocol", "not_authorized", "foreign_origin"}
+    seen |= {"model_not_ready"}  # a product's own, see tests/blocking
 
     assert seen == set(STATUS_OF_CODE)
 

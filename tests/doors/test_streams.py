@@ -107,6 +107,25 @@ async def test_a_session_hears_its_notices(
     ]
 
 
+async def test_a_session_gets_the_evictions_that_it_missed(
+    http: HttpDoor, session: aiohttp.ClientSession, stack: AsyncExitStack, engine: Engine
+) -> None:
+    """A reader that comes back is told from the journal that its lease was to leave, and was granted again."""
+    await http.call("session.open", service="kiwi", session_id="s1")
+    since = engine.ledger.seq
+    lease_id = (await http.call("lease.request", service="kiwi", vram_gb=20, by="s1", evictable=True)).body["id"]
+    await http.call("lease.evict", subject=lease_id)
+    await http.call("lease.resume", subject=lease_id)
+    await http.call("lease.evict", subject=lease_id)
+    await http.call("lease.checkpointed", subject=lease_id, by="s1")
+    await http.call("lease.resume", subject=lease_id)
+
+    notices = await stream(session, stack, "/sessions/s1/events", Last_Event_ID=str(since))
+
+    told = [(await anext(notices)).event for _ in range(5)]
+    assert told == ["granted", "evict", "withdrawn", "evict", "resume"]
+
+
 async def test_a_session_gets_what_it_missed(
     http: HttpDoor, session: aiohttp.ClientSession, stack: AsyncExitStack, engine: Engine
 ) -> None:

@@ -10,10 +10,11 @@ import pytest
 from tests.doors.conftest import GIB, Door, HttpDoor, Json, Said, connect
 
 from cf_orch.coordinator.clock import HandTurnedClock
-from cf_orch.coordinator.doors import make_app, open_doors
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.doors.attendance import Attendance
 from cf_orch.coordinator.engine import Engine
 from cf_orch.coordinator.journal import MemoryJournal, Term
+from cf_orch.doors import open_doors
 from cf_orch.ledger import Lease, State
 
 WHOLE: Json = {"service": "kiwi", "vram_gb": 24}

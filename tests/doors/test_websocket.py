@@ -169,7 +169,40 @@ async def test_a_session_hears_that_the_coordinator_stops(kiwi: Socket, engine: 
     """Who is told beforehand need not take the silence for a failure."""
     engine.announce_stop()
 
-    assert await notice(kiwi) == {"notice": "stopping", "seq": engine.ledger.seq, "lease": None}
+    assert await notice(kiwi) == {"notice": "stopping", "seq": engine.ledger.seq}
+
+
+async def test_a_holder_hears_that_it_is_to_leave_and_may_come_back(kiwi: Socket, http: HttpDoor) -> None:
+    """Evict with a deadline and for whom; when its memory is free again, resume with a new token."""
+    await kiwi.send_json({"id": 1, **WHOLE, "evictable": True, "priority": "batch"})
+    lease = (await said(kiwi, 1))["body"]
+    asker = (await http.call("lease.request", service="owl", vram_gb=24, priority="realtime")).body
+
+    evict = await notice(kiwi)
+    await kiwi.send_json({"id": 2, "op": "lease.checkpointed", "lease_id": lease["id"], "residue_gb": 0})
+    parked = (await said(kiwi, 2))["body"]
+    await http.call("lease.release", subject=asker["id"])
+    resume = await notice(kiwi)
+
+    assert (evict["notice"], evict["for"], evict["lease"]["state"]) == ("evict", asker["id"], "evicting")
+    assert 0 < evict["deadline_s"] <= 30
+    assert (parked["state"], parked["charge_gb"], parked["waiting_for"]["behind"]) == ("parked", 0.0, [asker["id"]])
+    assert (resume["notice"], resume["lease"]["state"]) == ("resume", "loading")
+    assert resume["lease"]["token"] > lease["token"]
+
+
+async def test_a_holder_hears_that_it_may_stay(kiwi: Socket, http: HttpDoor) -> None:
+    """Whoever wanted the memory has gone: the holder stays, under the same token."""
+    await kiwi.send_json({"id": 1, **WHOLE, "evictable": True, "priority": "batch"})
+    lease = (await said(kiwi, 1))["body"]
+    asker = (await http.call("lease.request", service="owl", vram_gb=24, priority="realtime")).body
+    assert (await notice(kiwi))["notice"] == "evict"
+
+    await http.call("lease.release", subject=asker["id"])
+    withdrawn = await notice(kiwi)
+
+    assert (withdrawn["notice"], withdrawn["lease"]["state"]) == ("withdrawn", "active")
+    assert withdrawn["lease"]["token"] == lease["token"]
 
 
 async def test_a_session_speaks_through_its_newest_socket(

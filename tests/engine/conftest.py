@@ -56,10 +56,10 @@ async def with_card(engine: Engine, gb: int = 24) -> None:
     await engine.do(commands.OpenSession(session_id="s1", service="kiwi", host_id="h"), nothing)
 
 
-async def request(engine: Engine, request_id: str, gb: int, session: str = "s1") -> str:
+async def request(engine: Engine, request_id: str, gb: int, session: str = "s1", service: str = "kiwi") -> str:
     """Ask for memory; returns the lease's id."""
     command = commands.Request(
-        caller=session, request_id=request_id, service="kiwi", size_bytes=gb * GIB, session_id=session
+        caller=session, request_id=request_id, service=service, size_bytes=gb * GIB, session_id=session
     )
 
     def lease_id(ledger: Ledger, _now: float) -> str:

@@ -182,7 +182,7 @@ async def test_time_fires_what_is_due(start_engine: StartEngine, clock: HandTurn
     engine = await start_engine()
     await with_card(engine)
     await engine.do(commands.OpenSession(session_id="s2", service="plum", host_id="h", ttl_s=60), nothing)
-    held, waiting = await request(engine, "r1", 20), await request(engine, "r2", 20, session="s2")
+    held, waiting = await request(engine, "r1", 20), await request(engine, "r2", 20, "s2", "plum")
 
     clock.turn(39.9)
     assert held in engine.ledger.leases

@@ -56,9 +56,11 @@ STATUS_OF_CODE: dict[str, int] = {
     "too_large": 409,
     "not_granted": 409,
     "still_loading": 409,
+    "not_evictable": 409,
     "request_id_reused": 409,
     "queue_full": 429,
     # we cannot
     "internal": 500,
     "stopping": 503,
+    "model_not_ready": 503,
 }

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 __all__ = [
-    "AttachRequest", "DeviceInfo", "DeviceRef", "DeviceReportItem", "DeviceReportRequest", "DevicesAnswer",
-    "DrainRequest", "EventInfo", "EventsAnswer", "ForeignInfo", "Hello", "HoldingItem", "LeaseInfo", "LeaseRequest",
-    "LeasesAnswer", "Name", "Notice", "Opening", "ProcessItem", "ProfileAnswer", "Reply", "ReportAnswer",
-    "SessionAnswer", "SessionId", "SessionInfo", "SessionRequest", "SessionsAnswer", "StatusAnswer", "SyncRequest",
-    "WaitingInfo",
+    "AttachRequest", "CheckpointedRequest", "DeviceInfo", "DeviceRef", "DeviceReportItem", "DeviceReportRequest",
+    "DevicesAnswer", "DrainRequest", "EventInfo", "EventsAnswer", "EvictionInfo", "ForeignInfo", "Hello",
+    "HoldingItem", "LeaseInfo", "LeaseRequest", "LeasesAnswer", "Name", "Notice", "Opening", "ProcessItem",
+    "ProfileAnswer", "Reply", "ReportAnswer", "SessionAnswer", "SessionId", "SessionInfo", "SessionRequest",
+    "SessionsAnswer", "StatusAnswer", "SyncRequest", "WaitingInfo",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -106,8 +106,24 @@ class WaitingInfo(msgspec.Struct, kw_only=True):
     eta_s: float | None
 
 
+class EvictionInfo(msgspec.Struct, kw_only=True):
+    """That a holder is asked to leave: for a lease, by its id, by the ``operator`` or by a ``drain``.
+
+    ``deadline_s`` is what is left of its time; past that it is overdue, and keeps its memory all the same.
+    """
+
+    for_whom: str = msgspec.field(name="for")
+    deadline_s: float
+    overdue: bool
+
+
 class LeaseInfo(msgspec.Struct, kw_only=True):
-    """A lease as it reads."""
+    """A lease as it reads.
+
+    ``queued`` waits for its first grant; ``parked`` gave its memory up and waits for its return; ``resting`` gave it
+    up and does not, for the reason in ``rest``: it was ``idle`` (``busy`` ends that), or an ``operator`` or a
+    ``drain`` asked it.  ``checkpoint_error`` says why it could not give its memory up, and is not asked again.
+    """
 
     id: str
     state: str
@@ -126,6 +142,10 @@ class LeaseInfo(msgspec.Struct, kw_only=True):
     local: bool = False
     adopted: bool = False
     load_overdue: bool = False
+    eviction: EvictionInfo | None = None
+    rest: str | None = None
+    residue_gb: float | None = None
+    checkpoint_error: str | None = None
     request_id: str
     session_id: str | None
     created_at: float
@@ -147,6 +167,13 @@ class AttachRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pid_start: _Start | None = None
 
 
+class CheckpointedRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The memory is given up, but for a residue on each device; or it could not be, and ``error`` says why."""
+
+    residue_gb: float | None = None
+    error: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+
+
 class HoldingItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One lease as its holder knows it."""
 
@@ -157,6 +184,7 @@ class HoldingItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     vram_gb: _HeldGb = 0.0
     residue_gb: float | None = None
     local: bool = False
+    evictable: bool = False
     service: Name = ""
     task_type: Name = ""
     model: Name | None = None
@@ -205,9 +233,15 @@ class DeviceReportRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ReportAnswer(msgspec.Struct, kw_only=True):
-    """The report was taken in."""
+    """The report was taken in.
+
+    ``coming_back``: memory is being given back on that host, so look again soon.  ``attached`` are the processes (pid
+    and start time) whose RAM counts where a host's RAM is a device.
+    """
 
     devices: int
+    coming_back: bool = False
+    attached: list[tuple[int, int | None]] = []
 
 
 class ForeignInfo(msgspec.Struct, kw_only=True):
@@ -268,9 +302,10 @@ class SessionsAnswer(msgspec.Struct, kw_only=True):
 
 
 class DrainRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Grant nothing new on a device, for a time or until told otherwise."""
+    """Grant nothing new on a device, for a time or until told otherwise; ask its holders to leave as well."""
 
     for_s: float | None = None
+    evict: bool = False
 
 
 class StatusAnswer(msgspec.Struct, kw_only=True):
@@ -302,12 +337,15 @@ class EventsAnswer(msgspec.Struct, kw_only=True):
 
 
 class ProfileAnswer(msgspec.Struct, kw_only=True):
-    """What is known of a card by its name; ``variants`` are the sizes that are sold under it."""
+    """What is known of a card by its name; ``variants`` are the sizes that are sold under it.
+
+    Of the types that it can use, engines compute in the ``native`` ones and hold weights in the ``weight_only`` ones.
+    """
 
     name: str
     vram_gb: float
     architecture: str
-    compute_capability: tuple[int, int]
+    compute_capability: tuple[int, int] | None
     fp16: bool
     bf16: bool
     fp8: bool
@@ -318,6 +356,10 @@ class ProfileAnswer(msgspec.Struct, kw_only=True):
     max_batch: int
     variants: list[float]
     source: str
+    target: str = ""
+    native: list[str] = []
+    weight_only: list[str] = []
+    unified: bool = False
 
 
 class Opening(msgspec.Struct, kw_only=True):
@@ -337,12 +379,16 @@ class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
     body: Any = None
 
 
-class Notice(msgspec.Struct, kw_only=True):
-    """Something that a session must hear: granted, lost (with the lease), stopping.
+class Notice(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Something that a session must hear of a lease of its own, or of the coordinator.
 
+    ``granted``, ``lost``; ``evict``: leave by ``deadline_s`` from now, ``for`` whom; ``withdrawn``: stay after all;
+    ``resume``: the memory is yours again, under a new token; ``sample``: look at your devices now; ``stopping``.
     ``seq`` rises; one that was missed is asked for by it.
     """
 
     notice: str
     seq: int
     lease: LeaseInfo | None = None
+    deadline_s: float | None = None
+    for_whom: str | None = msgspec.field(name="for", default=None)

@@ -78,9 +78,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return rest.partition("}")[0] if opened else None
 
 
-def _lease_call(verb: str, summary: str, body: type[Any] | None = None) -> Operation:
-    path = "/leases/{lease_id}/" + verb
-    return Operation(name=f"lease.{verb}", method="POST", path=path, summary=summary, body=body, answer=m.LeaseInfo)
+def _lease_call(verb: str, summary: str, body: type[Any] | None = None, *, operator_only: bool = False) -> Operation:
+    return Operation(
+        name=f"lease.{verb}", method="POST", path="/leases/{lease_id}/" + verb, summary=summary, body=body,
+        answer=m.LeaseInfo, operator_only=operator_only,
+    )  # fmt: skip
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -123,6 +125,9 @@ OPERATIONS: tuple[Operation, ...] = (
     _lease_call("idle", "Keep the memory warm, unused."),
     _lease_call("busy", "Use the memory again."),
     _lease_call("attach", "Name a process that uses the memory.", m.AttachRequest),
+    _lease_call("checkpointed", "Say that the memory is given up, or why it cannot be.", m.CheckpointedRequest),
+    _lease_call("evict", "Ask a holder to leave until it is resumed.", operator_only=True),
+    _lease_call("resume", "Let a lease come back that an operator evicted.", operator_only=True),
     Operation(
         name="leases", method="GET", path="/leases", summary="List leases.", query=ListQuery, answer=m.LeasesAnswer,
     ),

@@ -9,6 +9,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "serve": ("cf_orch.coordinator.commands.serve", "run the coordinator"),
+    "sidecar": ("cf_orch.sidecar.serve", "stand beside a product and keep it safe while the coordinator is away"),
     "run": ("cf_orch.sidecar.run", "run any program under a lease"),
     "demo": ("cf_orch.sidecar.demo.command", "watch two real models take turns in this machine's RAM"),
     "status": ("cf_orch.coordinator.commands.status", "show who holds the cards, who waits, and why"),
@@ -17,7 +18,11 @@ COMMANDS = {
     "why": ("cf_orch.coordinator.commands.why", "explain what a lease waits for"),
     "history": ("cf_orch.coordinator.commands.history", "show what happened"),
     "drain": ("cf_orch.coordinator.commands.drain", "grant nothing new on a device"),
+    "evict": ("cf_orch.coordinator.commands.evict", "ask a holder to leave"),
+    "resume": ("cf_orch.coordinator.commands.resume", "let a lease come back that was evicted"),
     "hold": ("cf_orch.coordinator.commands.hold", "hold memory for yourself until you end it"),
+    "fit": ("cf_orch.coordinator.commands.fit", "show what a model needs, and whether a card has it"),
+    "doctor": ("cf_orch.sidecar.doctor.command", "say what is wrong with this machine, and what to do about it"),
     "bench": ("cf_orch.coordinator.commands.bench", "measure how fast it is, beside a floor in the same run"),
     "profile": ("cf_orch.coordinator.commands.profile", "show what a card can do"),
 }

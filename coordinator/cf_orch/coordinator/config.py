@@ -7,6 +7,7 @@ The file has the flags' names at its top level, and tables beside::
 
     [policy]                # durations in seconds, see cf_orch.ledger.settings
     aging_s = 300
+    protect = "strict"      # idle memory never goes down to a lower class
 
     [quotas.batch-tools]
     max_vram_gb = 12
@@ -28,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from cf_orch.coordinator.doors.access import is_loopback
+from cf_orch.doors.access import is_loopback
 from cf_orch.gpus import DeviceSpec, parse_device
 from cf_orch.ledger import Quota, Settings, TaskType
 from cf_orch.protocol.priorities import Priority
@@ -63,11 +64,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
 _SIMPLE = {"host": str, "port": int, "socket": str, "state_dir": str, "journal": str, "token": str}
 _TABLES = ("policy", "quotas", "tasks", "reserve_gb")
 _JOURNALS = ("sqlite", "memory")
-_POLICY_FIELDS = {
-    field.name: field.type
-    for field in msgspec.structs.fields(Settings)
-    if field.name not in ("quotas", "tasks", "grace_factor")
-}
+_POLICY_FIELDS = tuple(name for name in Settings.__struct_fields__ if name not in ("quotas", "tasks", "grace_factor"))
+_MAY_BE_ZERO = ("idle_protect_s", "min_residency_s")
 
 
 def read_config(flags: Mapping[str, Any], environ: Mapping[str, str]) -> ServeConfig:
@@ -162,13 +160,29 @@ class _Reading:
         for name, value in file.get("policy", {}).items():
             if name not in _POLICY_FIELDS:
                 self.problems.append(f"[policy] {name} is unknown (known: {', '.join(_POLICY_FIELDS)})")
-            elif not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                self.problems.append(f"[policy] {name} must be a positive number, not {value!r}")
+            elif name == "protect":
+                chosen[name] = self.choice("[policy] protect", value, ("strict", "cascade"))
+            elif name == "protected_priority":
+                chosen[name] = self.priority("policy", name, file["policy"])
             else:
-                chosen[name] = value
+                chosen[name] = self.positive(f"[policy] {name}", value, or_zero=name in _MAY_BE_ZERO)
+        chosen = {name: value for name, value in chosen.items() if value is not None}
         quotas = {name: self.quota(name, table) for name, table in file.get("quotas", {}).items()}
         tasks = {name: self.task(name, table) for name, table in file.get("tasks", {}).items()}
         return Settings(**chosen, quotas=quotas, tasks=tasks)
+
+    def positive(self, name: str, value: Any, *, or_zero: bool) -> float | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (value > 0 or (or_zero and value == 0)):
+            return float(value) if isinstance(value, float) else int(value)
+        self.problems.append(f"{name} must be a positive number{' or 0' if or_zero else ''}, not {value!r}")
+        return None
+
+    def choice(self, name: str, value: Any, known: tuple[str, ...]) -> str | None:
+        if value in known:
+            return str(value)
+        self.problems.append(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        return None
 
     def quota(self, service: str, table: Any) -> Quota:
         values = self.table(f"quotas.{service}", table, ("max_vram_gb", "max_priority"))

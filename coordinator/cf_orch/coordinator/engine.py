@@ -23,8 +23,9 @@ from cf_orch.coordinator.clock import Clock, SystemClock, Timer
 from cf_orch.coordinator.history import PastEvent, read_events
 from cf_orch.coordinator.journal import Journal, JournalError, Term
 from cf_orch.coordinator.listeners import Listeners, Subscription, View, Watch, happenings_of
+from cf_orch.doors.problems import Stopping
 from cf_orch.ledger import Ledger, Refusal, Settings, commands
-from cf_orch.ledger.events import Closing, Event
+from cf_orch.ledger.events import Closing, Event, Parked
 
 __all__ = ["Engine", "EngineStopped"]
 
@@ -38,7 +39,7 @@ SLEEP_NOTICED_S = 1.0
 LOOK_FOR_SLEEP_EVERY_S = 1.0
 
 
-class EngineStopped(Exception):  # noqa: N818 - the state of the engine
+class EngineStopped(Stopping):
     """The engine takes no more commands: it was stopped, or its journal failed."""
 
 
@@ -161,6 +162,10 @@ class Engine:
         """Hear what happens to a session's leases by another hand than its own, as ``view`` makes it."""
         return self._listeners.subscribe(session_id, view)
 
+    def note_observer(self, host_id: str, session_id: str) -> None:
+        """Remember which session looks at a host's devices: it is asked to look when memory is given back there."""
+        self._listeners.note_observer(host_id, session_id)
+
     async def events(self, since: int, limit: int) -> list[PastEvent]:
         """Read what happened after an event number, oldest first."""
         return await read_events(self._journal, self._entry_seq, since, limit)
@@ -223,17 +228,26 @@ class Engine:
         """Put events into the open batch, with all who are to hear of them."""
         if not events:
             return
-        if any(isinstance(event, Closing) for event in events):
-            self.sample_wanted.set()
+        now = self._clock.monotonic()
         batch = self._open
+        if hosts := self._hosts_giving_back(events):
+            self.sample_wanted.set()
+            batch.hearings += self._listeners.look(
+                self._listeners.samples_wanted(hosts, self.ledger.seq), self.ledger, now
+            )
         batch.add(events, self.ledger.seq)
         batch.changed_leases.update(lease_id for event in events if (lease_id := getattr(event, "lease_id", None)))
         happenings = happenings_of(self.ledger, events, by)
-        batch.hearings += self._listeners.look(happenings, self.ledger, self._clock.monotonic())
+        batch.hearings += self._listeners.look(happenings, self.ledger, now)
         if batch.events:
             self._wake_writer.set()
         elif self._writing is None:
             self._tell(batch)
+
+    def _hosts_giving_back(self, events: list[Event]) -> set[str]:
+        """The hosts on which memory is being given back just now."""
+        leases = (self.ledger.find(event.lease_id) for event in events if isinstance(event, Closing | Parked))
+        return {self.ledger.devices[uuid].host_id for lease in leases if lease for uuid in lease.devices}
 
     async def _on_disk(self) -> None:
         """Wait until everything decided so far is on disk."""

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from cf_orch.ledger import Lease, Ledger, Outcome
-from cf_orch.ledger.events import Closing, Ended, Event, Granted, Requested
+from cf_orch.ledger.events import Closing, Ended, Event, EvictAsked, Granted, Requested, Withdrawn
 
-__all__ = ["Happening", "Hearing", "Listeners", "Subscription", "View", "Watch", "happenings_of"]
+__all__ = ["Happening", "Hearing", "Listeners", "Subscription", "View", "Watch", "happenings_of", "kind_of"]
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ MOST_UNREAD = 10_000
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """Something a session must hear: a lease was ``granted`` or ``lost``, or the coordinator is ``stopping``.
+    """Something a session must hear: what happened to a lease of its own (:func:`kind_of`), ``stopping``, ``sample``.
 
     ``seq`` is the ledger's sequence number when it was decided.
     """
@@ -45,22 +45,37 @@ def happenings_of(ledger: Ledger, events: list[Event], by: str | None) -> Iterat
     """Say what of some events a session must hear; what the answer to its own call says (``by``) it knows."""
     asked_now = {event.lease_id for event in events if isinstance(event, Requested)}
     for event in events:
-        if not isinstance(event, Granted | Closing | Ended):
-            continue
-        lease = ledger.find(event.lease_id)
+        lease = ledger.find(getattr(event, "lease_id", ""))
         if lease is None or lease.session_id is None:
             continue
-        if isinstance(event, Granted):
-            if lease.id not in asked_now:
-                yield Happening("granted", ledger.seq, lease.session_id, lease.id)
-        elif _lost(event, lease, by):
-            yield Happening("lost", ledger.seq, lease.session_id, lease.id)
+        kind = kind_of(event, lease)
+        is_known = kind == "granted" and lease.id in asked_now
+        if kind is not None and not is_known and not (kind == "lost" and _by_itself(event, lease, by)):
+            yield Happening(kind, ledger.seq, lease.session_id, lease.id)
 
 
-def _lost(event: Closing | Ended, lease: Lease, by: str | None) -> bool:
-    """Tell whether a lease was taken from its session; one that held memory is lost when it closes, not at its end."""
-    by_itself = lease.session_id == by and event.outcome in (Outcome.RELEASED, Outcome.CANCELLED)
-    return not by_itself and (isinstance(event, Closing) or lease.token is None)
+def kind_of(event: Event, lease: Lease) -> str | None:
+    """Say what an event means to its lease's holder, if anything.
+
+    One that held memory is lost when it closes, not at its end; one that gave it up before is granted it again.
+    """
+    match event:
+        case Granted():
+            return "resume" if event.returns else "granted"
+        case EvictAsked():
+            return "evict"
+        case Withdrawn():
+            return "withdrawn"
+        case Closing():
+            return "lost"
+        case Ended():
+            return "lost" if lease.token is None else None
+    return None
+
+
+def _by_itself(event: Event, lease: Lease, by: str | None) -> bool:
+    is_gift = isinstance(event, Closing | Ended) and event.outcome in (Outcome.RELEASED, Outcome.CANCELLED)
+    return is_gift and lease.session_id == by
 
 
 class Watch:
@@ -120,6 +135,18 @@ class Listeners:
         """Begin with nobody listening."""
         self._watches: dict[str, set[Watch]] = {}
         self._subscriptions: dict[str, set[Subscription[Any]]] = {}
+        self._observers: dict[str, set[str]] = {}
+
+    def note_observer(self, host_id: str, session_id: str) -> None:
+        """A session looks at a host's devices; one that listens is asked to look when memory is given back there."""
+        self._observers.setdefault(host_id, set()).add(session_id)
+
+    def samples_wanted(self, host_ids: set[str], seq: int) -> list[Happening]:
+        """Ask those who look at some hosts to look now; who listens no more is forgotten."""
+        for host_id in host_ids & self._observers.keys():
+            self._observers[host_id] &= self._subscriptions.keys()
+        observers = {session_id for host_id in host_ids for session_id in self._observers.get(host_id, ())}
+        return [Happening("sample", seq, session_id) for session_id in sorted(observers)]
 
     @contextmanager
     def watch(self, lease_id: str) -> Iterator[Watch]:

@@ -29,7 +29,7 @@ def check_access(request: web.Request, token: str | None) -> None:
     elif not _bears(request, token):
         raise Refusal(
             "not_authorized",
-            "this coordinator wants its token: send 'Authorization: Bearer TOKEN' (CF_ORCH_TOKEN for our own programs)",
+            "a token is wanted here: send 'Authorization: Bearer TOKEN' (CF_ORCH_TOKEN for our own programs)",
         )
 
 

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 from aiohttp import web
 
+from cf_orch.doors.peer import Peer
 from cf_orch.ledger import Refusal
 
 __all__ = ["SESSION_HEADER", "Answer", "Asked", "Caller", "belongs_to", "caller_of"]
@@ -19,9 +20,13 @@ QueryT = TypeVar("QueryT")
 
 
 class Caller(NamedTuple):
-    """Who asks.  One who names no session is the operator, or a product that lives without one."""
+    """Who asks.  One who names no session is the operator, or a product that lives without one.
+
+    ``peer`` is the product's own process, where the kernel tells of it.
+    """
 
     session_id: str | None = None
+    peer: Peer | None = None
 
 
 class Asked(NamedTuple, Generic[BodyT, QueryT]):
@@ -36,7 +41,7 @@ class Answer(NamedTuple):
     """What a call comes to; no body is an empty one.  ``delivery`` is the context to write it in, if there is one."""
 
     status: int
-    body: msgspec.Struct | None = None
+    body: msgspec.Struct | msgspec.Raw | None = None
     delivery: AbstractAsyncContextManager[None] | None = None
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from cf_orch.coordinator.doors.asked import Asked
+from cf_orch.doors.asked import Asked
 from cf_orch.ledger import Refusal
 from cf_orch.protocol.operations import OPERATIONS, Operation
 
-__all__ = ["FRAME_TYPES", "Head", "decode_call", "decode_head"]
+__all__ = ["FRAME_TYPES", "Head", "decode_call", "decode_head", "unknown_call"]
 
 
 class Head(msgspec.Struct):
@@ -53,11 +53,16 @@ def decode_head(frame: str | bytes) -> Head:
     return _head_decoder.decode(frame)
 
 
-def decode_call(head: Head, frame: str | bytes) -> tuple[Operation, Asked[Any, Any]]:
-    """Read a call whose head was read.  Raises Refusal not_found, msgspec.DecodeError."""
+def unknown_call(op: str) -> Refusal:
+    """Make the refusal of a call that is not in the table."""
+    return Refusal("not_found", f"no call is named {op!a}: there are {', '.join(_CALLS)}")
+
+
+def decode_call(head: Head, frame: str | bytes) -> tuple[Operation, Asked[Any, Any]] | None:
+    """Read a call whose head was read; None for one that is not in the table.  Raises msgspec.DecodeError."""
     known = _CALLS.get(head.op)
     if known is None:
-        raise Refusal("not_found", f"no call is named {head.op!a}: there are {', '.join(_CALLS)}")
+        return None
     operation, subject, decoder = known
     call = decoder.decode(frame)
     return operation, Asked("" if subject is None else getattr(call, subject), call, call)

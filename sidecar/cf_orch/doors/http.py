@@ -1,22 +1,18 @@
 """The HTTP door: one route for each operation, and every no as problem+json (RFC 9457)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
 
-from cf_orch.coordinator.clock import Clock, SystemClock
-from cf_orch.coordinator.doors import sse, websocket
-from cf_orch.coordinator.doors.access import check_access
-from cf_orch.coordinator.doors.asked import Answer, Asked, caller_of
-from cf_orch.coordinator.doors.calls import perform
-from cf_orch.coordinator.doors.desk import Desk
-from cf_orch.coordinator.doors.openapi import describe
-from cf_orch.coordinator.doors.problems import problem_of
-from cf_orch.coordinator.doors.views import nothing
-from cf_orch.coordinator.engine import Engine
+from cf_orch.doors import websocket
+from cf_orch.doors.access import check_access
+from cf_orch.doors.asked import Answer, Asked, caller_of
+from cf_orch.doors.backend import Backend
+from cf_orch.doors.openapi import describe
+from cf_orch.doors.problems import problem_of
 from cf_orch.protocol.errors import Problem
 from cf_orch.protocol.operations import API_PREFIX, OPERATIONS, Operation
 
@@ -35,24 +31,27 @@ class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """The body or query of a call that takes none."""
 
 
-def make_app(engine: Engine, *, token: str | None = None, clock: Clock | None = None) -> web.Application:
-    """Make the application that serves all calls; ``clock`` is the engine's own.
+def make_app(
+    backend: Backend, *, token: str | None = None, streams: Mapping[str, Handler] | None = None
+) -> web.Application:
+    """Make the application that serves all calls; ``streams`` answer, by operation, readers that ask for a stream.
 
     It must be run with ``handler_cancellation=True``, or callers that have gone are not noticed.
     """
-    desk = Desk(engine, clock or SystemClock())
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[_guard])
     if token is not None:
         app[TOKEN] = token
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, API_PREFIX + operation.path, _handler(desk, operation))
-    app.router.add_route("GET", API_PREFIX + "/sessions/{session_id}/events", sse.notices_handler(desk))
+        handler = _handler(backend, operation)
+        if stream := (streams or {}).get(operation.name):
+            handler = _streamed(handler, stream)
+        app.router.add_route(operation.method, API_PREFIX + operation.path, handler)
     sockets = websocket.Sockets()
-    app.router.add_route("GET", API_PREFIX + "/connect", websocket.handler(desk, sockets))
+    app.router.add_route("GET", API_PREFIX + "/connect", websocket.handler(backend, sockets))
     app.on_shutdown.append(lambda _: websocket.close_all(sockets))
-    app.on_cleanup.append(lambda _: _stop_watching(desk))
+    app.on_cleanup.append(lambda _: _close(backend))
     app.router.add_route("GET", "/healthz", _healthz)
-    app.router.add_route("GET", "/readyz", _readyz(engine))
+    app.router.add_route("GET", "/readyz", _readyz(backend))
     app.router.add_route("GET", "/openapi.json", _openapi)
     return app
 
@@ -98,7 +97,7 @@ def _said_no(problem: Problem, error: web.HTTPException | None) -> web.Response:
     return web.Response(status=problem.status, body=body, headers=headers, content_type="application/problem+json")
 
 
-def _handler(desk: Desk, operation: Operation) -> Handler:
+def _handler(backend: Backend, operation: Operation) -> Handler:
     body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(operation.body or _Nothing)
     query_type = operation.query or _Nothing
 
@@ -106,15 +105,18 @@ def _handler(desk: Desk, operation: Operation) -> Handler:
         query = msgspec.convert(dict(request.query), query_type, strict=False)
         body = body_decoder.decode(await request.read() or b"{}")
         subject = next(iter(request.match_info.values()), "")
-        answer = await perform(desk, operation, caller_of(request), Asked(subject, body, query))
+        answer = await backend.perform(operation, caller_of(request), Asked(subject, body, query))
         return await _write(request, answer)
 
-    async def handle_events(request: web.Request) -> web.StreamResponse:
-        if "text/event-stream" in request.headers.get(hdrs.ACCEPT, ""):
-            return await sse.stream_events(request, desk)
-        return await handle(request)
+    return handle
 
-    return handle_events if operation.name == "events" else handle
+
+def _streamed(handle: Handler, stream: Handler) -> Handler:
+    async def choose(request: web.Request) -> web.StreamResponse:
+        wants_stream = "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
+        return await (stream if wants_stream else handle)(request)
+
+    return choose
 
 
 async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
@@ -130,8 +132,8 @@ async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
     return response
 
 
-async def _stop_watching(desk: Desk) -> None:
-    desk.presence.close()
+async def _close(backend: Backend) -> None:
+    backend.close()
 
 
 async def _healthz(_request: web.Request) -> web.Response:
@@ -139,11 +141,10 @@ async def _healthz(_request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-def _readyz(engine: Engine) -> Handler:
+def _readyz(backend: Backend) -> Handler:
     async def readyz(_request: web.Request) -> web.Response:
-        """It serves, and what it promised can be written."""
-        await engine.look(nothing)
-        return web.json_response({"status": "ready", "epoch": engine.epoch})
+        """It serves, and what it promised can be kept."""
+        return web.json_response({"status": "ready", "epoch": (await backend.check_ready()).epoch})
 
     return readyz
 

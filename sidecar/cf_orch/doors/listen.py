@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from cf_orch.coordinator.doors.access import is_loopback
-from cf_orch.coordinator.doors.http import TOKEN
+from cf_orch.doors.access import is_loopback
+from cf_orch.doors.http import TOKEN
 
 __all__ = ["CannotListen", "Doors", "open_doors"]
 

@@ -2,12 +2,12 @@
 
 from functools import cache
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-from cf_orch.coordinator.doors.frames import FRAME_TYPES
-from cf_orch.coordinator.doors.views import version
+from cf_orch.doors.frames import FRAME_TYPES
 from cf_orch.protocol import messages as m
 from cf_orch.protocol.errors import STATUS_OF_CODE, Problem
 from cf_orch.protocol.operations import API_PREFIX, OPERATIONS, Operation
@@ -31,7 +31,7 @@ def describe() -> Document:
         "openapi": "3.1.0",
         "info": {
             "title": "cf-orch coordinator",
-            "version": version(),
+            "version": version("cf-orch"),
             "summary": "Who holds how much GPU memory, and who is next.",
         },
         "paths": paths,

@@ -1,17 +1,20 @@
-"""Whatever went wrong as a problem of the wire; nothing else leaves the coordinator."""
+"""Whatever went wrong as a problem of the wire; nothing else leaves through a door."""
 
 import msgspec
 import structlog
 
-from cf_orch.coordinator.engine import EngineStopped
 from cf_orch.ledger import Refusal
 from cf_orch.protocol.errors import Problem
 
-__all__ = ["problem_of"]
+__all__ = ["Stopping", "problem_of"]
 
 log = structlog.get_logger()
 
 LARGEST_EXACT = 2**53
+
+
+class Stopping(Exception):  # noqa: N818 - the state of who raises it
+    """Nothing more is done here: it was stopped, or it failed; whether the call took effect may be unknown."""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -23,11 +26,11 @@ def problem_of(error: Exception) -> Problem:
             return Problem.of("bad_value", _readable(str(error)))
         case msgspec.DecodeError() | UnicodeDecodeError():
             return Problem.of("bad_json", f"the body is not JSON: {error}")
-        case EngineStopped():
+        case Stopping():
             return Problem.of("stopping", str(error))
         case _:
             log.error("a request failed", exc_info=error)
-            return Problem.of("internal", "the coordinator failed on this request; its log says how")
+            return Problem.of("internal", "this request failed here; the log says how")
 
 
 def _readable(message: str) -> str:

@@ -12,26 +12,20 @@ or the end of its process.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, nullcontext, suppress
-from functools import partial
-from typing import Any
 from weakref import WeakSet
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from cf_orch.coordinator.doors.asked import Answer, Asked, Caller, caller_of
-from cf_orch.coordinator.doors.calls import perform
-from cf_orch.coordinator.doors.desk import Desk
-from cf_orch.coordinator.doors.frames import decode_call, decode_head
-from cf_orch.coordinator.doors.notices import notice_of
-from cf_orch.coordinator.doors.problems import problem_of
-from cf_orch.coordinator.doors.views import version
-from cf_orch.coordinator.listeners import Subscription
+from cf_orch.doors.asked import Answer, Caller, caller_of
+from cf_orch.doors.backend import Backend
+from cf_orch.doors.frames import decode_call, decode_head
+from cf_orch.doors.peer import Peer, peer_of
+from cf_orch.doors.problems import problem_of
 from cf_orch.ledger import Refusal
 from cf_orch.protocol import messages as m
-from cf_orch.protocol.operations import Operation
 
 __all__ = ["close_all", "handler"]
 
@@ -41,6 +35,8 @@ MOST_UNANSWERED = 20_000
 HELLO_WITHIN_S = 10.0
 GOODBYE_WITHIN_S = 1.0
 PING_EVERY_S = 20.0
+PRODUCT = "client"
+"""The role of those who speak for themselves."""
 
 _encoder = msgspec.json.Encoder()
 _plainly = nullcontext()
@@ -49,7 +45,7 @@ _opening_decoder = msgspec.json.Decoder(m.Opening)
 Sockets = WeakSet[web.WebSocketResponse]
 
 
-def handler(desk: Desk, sockets: Sockets) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def handler(backend: Backend, sockets: Sockets) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Make the handler of the WebSocket; those that are open are in ``sockets``."""
 
     async def connect(request: web.Request) -> web.StreamResponse:
@@ -59,7 +55,7 @@ def handler(desk: Desk, sockets: Sockets) -> Callable[[web.Request], Awaitable[w
         )
         await socket.prepare(request)
         sockets.add(socket)
-        line = _Line(desk, socket, who)
+        line = _Line(backend, socket, who, peer_of(request))
         try:
             await line.serve()
         except ConnectionError:
@@ -73,17 +69,18 @@ def handler(desk: Desk, sockets: Sockets) -> Callable[[web.Request], Awaitable[w
 
 async def close_all(sockets: Sockets) -> None:
     """Close all sockets: the coordinator goes."""
-    closing = (socket.close(code=WSCloseCode.GOING_AWAY, message=b"the coordinator stops") for socket in set(sockets))
+    closing = (socket.close(code=WSCloseCode.GOING_AWAY, message=b"it stops") for socket in set(sockets))
     await asyncio.gather(*closing)
 
 
 class _Line:
     """One open socket."""
 
-    def __init__(self, desk: Desk, socket: web.WebSocketResponse, who: Caller) -> None:
-        self._desk = desk
+    def __init__(self, backend: Backend, socket: web.WebSocketResponse, who: Caller, peer: Peer | None) -> None:
+        self._backend = backend
         self._socket = socket
         self._who = who
+        self._peer = peer
         self._calls: set[asyncio.Task[None]] = set()
         self._notices: asyncio.Task[None] | None = None
         self._subscription = ExitStack()
@@ -113,12 +110,14 @@ class _Line:
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             return False
         try:
-            _check_protocol(_opening_decoder.decode(message.data).hello)
+            theirs = _opening_decoder.decode(message.data).hello
+            _check_protocol(theirs, self._backend.hello())
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
             await self._refuse(error)
             return False
-        hello = m.Hello(version=version(), role="coordinator", epoch=self._desk.engine.epoch)
-        await self._send(m.Opening(hello=hello))
+        if theirs.role != PRODUCT:
+            self._peer = None  # it speaks for other processes than its own
+        await self._send(m.Opening(hello=self._backend.hello()))
         return True
 
     async def _refuse(self, error: Exception) -> None:
@@ -132,13 +131,19 @@ class _Line:
         try:
             head = decode_head(frame)
             re = head.id
-            operation, asked = decode_call(head, frame)
+            call = decode_call(head, frame)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
             problem = problem_of(error)
             await self._send(m.Reply(re=re, status=problem.status, body=problem))
             return
-        opens = operation.name == "session.open"
-        task = asyncio.create_task(self._answer(re, operation, Caller() if opens else self._who, asked))
+        opens = head.op == "session.open"
+        who = Caller(peer=self._peer) if opens else self._who
+        if call is None:
+            work = self._backend.perform_unknown(head.op, who, frame)
+        else:
+            operation, asked = call
+            work = self._backend.perform(operation, who, asked)
+        task = asyncio.create_task(self._answer(re, work, opens=opens))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         if opens:
@@ -146,13 +151,13 @@ class _Line:
         elif len(self._calls) >= MOST_UNANSWERED:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _answer(self, re: int, operation: Operation, who: Caller, asked: Asked[Any, Any]) -> None:
+    async def _answer(self, re: int, work: Awaitable[Answer], *, opens: bool) -> None:
         try:
-            answer = await perform(self._desk, operation, who, asked)
+            answer = await work
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
             problem = problem_of(error)
             answer = Answer(problem.status, problem)
-        if isinstance(answer.body, m.SessionAnswer) and operation.name == "session.open":
+        if opens and isinstance(answer.body, m.SessionAnswer):
             self._bind(answer.body.session_id)
         reply = m.Reply(re=re, status=answer.status, body=answer.body)
         with suppress(ConnectionError):  # who has gone needs no answer
@@ -167,15 +172,13 @@ class _Line:
         if self._notices is not None:
             self._notices.cancel()
         self._who = Caller(session_id)
-        subscription = self._subscription.enter_context(
-            self._desk.engine.subscribe(session_id, partial(notice_of, self._desk))
-        )
-        self._notices = asyncio.create_task(self._pass_on(subscription))
+        notices = self._subscription.enter_context(self._backend.subscribe(session_id))
+        self._notices = asyncio.create_task(self._pass_on(notices))
 
-    async def _pass_on(self, subscription: Subscription[m.Notice]) -> None:
+    async def _pass_on(self, notices: AsyncIterator[m.Notice]) -> None:
         """Send notices; a socket that fell behind is closed, so that its client comes back and syncs."""
         with suppress(ConnectionError):
-            async for notice in subscription:
+            async for notice in notices:
                 await self._send(notice)
         await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too many notices were not read")
 
@@ -185,10 +188,10 @@ class _Line:
         await self._socket.send_frame(_encoder.encode(message), WSMsgType.TEXT)
 
 
-def _check_protocol(hello: m.Hello) -> None:
-    if hello.protocol != m.PROTOCOL:
+def _check_protocol(theirs: m.Hello, ours: m.Hello) -> None:
+    if theirs.protocol != m.PROTOCOL:
         raise Refusal(
             "wrong_protocol",
-            f"this coordinator ({version()}) speaks protocol {m.PROTOCOL}, not {hello.protocol} as {hello.role} "
-            f"{hello.version} does: update the older of the two",
+            f"this {ours.role} ({ours.version}) speaks protocol {m.PROTOCOL}, not {theirs.protocol} as {theirs.role} "
+            f"{theirs.version} does: update the older of the two",
         )

@@ -4,11 +4,20 @@ import msgspec
 
 from cf_orch.ledger import events as e
 from cf_orch.ledger.records import Slot
+from cf_orch.ledger.states import Rest
 from cf_orch.protocol.messages import DeviceInfo, LeaseInfo
 from cf_orch.protocol.sizes import gb_from_bytes
 from cf_orch.sidecar.commands.wording import class_name, device_name, gb, span
 
 __all__ = ["Chronicle"]
+
+
+_RESTS: dict[Rest | None, str] = {
+    None: "it queues at its old place",
+    Rest.IDLE: "it rests until it is used again",
+    Rest.OPERATOR: "it rests until an operator resumes it",
+    Rest.DRAIN: "it rests until the drain ends",
+}
 
 
 class Chronicle:
@@ -50,7 +59,8 @@ class Chronicle:
                 return f"{self._lease(event.lease_id)} asks for {_asked(event.slot)}"
             case e.Granted():
                 loading = ", loading" if event.loading else ""
-                return f"{self._lease(event.lease_id)} is granted on {self._on(event.devices)}{loading}"
+                does = "comes back" if event.returns else "is granted"
+                return f"{self._lease(event.lease_id)} {does} on {self._on(event.devices)}{loading}"
             case e.Adopted():
                 self._leases[event.lease_id] = _for(event.slot.service, event.slot.task_type)
                 size = _bytes(event.slot.size_bytes)
@@ -65,6 +75,29 @@ class Chronicle:
                 return f"{self._lease(event.lease_id)} rises to class {class_name(event.priority)} for its long wait"
             case e.Attached():
                 return f"{self._lease(event.lease_id)} is used by pid {event.pid}"
+            case e.Planned():
+                victims = ", ".join(self._lease(victim) for victim in event.victims)
+                left = "has left" if len(event.victims) == 1 else "have left"
+                return (
+                    f"{self._lease(event.lease_id)} will be served on {self._on(event.devices)} when {victims} {left}"
+                )
+            case e.PlanEnded():
+                return f"nothing more is evicted for {self._lease(event.lease_id)}: it would not suffice"
+            case e.EvictAsked():
+                return f"{self._lease(event.lease_id)} is asked to leave {self._for_whom(event.evicted_for)}"
+            case e.EvictionOverdue():
+                return f"{self._lease(event.lease_id)} has not left in time: it keeps its memory, others are considered"
+            case e.Withdrawn():
+                return f"{self._lease(event.lease_id)} need not leave any more"
+            case e.CheckpointFailed():
+                return f"{self._lease(event.lease_id)} cannot leave, and is not asked again: {event.error}"
+            case e.Parked():
+                kept = f", but for {_bytes(event.residue_bytes)}" if event.residue_bytes else ""
+                return f"{self._lease(event.lease_id)} gave its memory up{kept}: {_RESTS[event.rest]}"
+            case e.Requeued():
+                return f"{self._lease(event.lease_id)} is wanted again, and queues"
+            case e.ResidueSeen():
+                return f"{self._lease(event.lease_id)} kept {_bytes(event.residue_bytes)}, by the driver's account"
             case e.Closing():
                 outcome = event.outcome.replace("_", " ")
                 return f"{self._lease(event.lease_id)} is {outcome}: counted until the memory is back"
@@ -81,6 +114,11 @@ class Chronicle:
     def _lease(self, lease_id: str) -> str:
         known = self._leases.get(lease_id)
         return f"{lease_id} ({known})" if known else lease_id
+
+    def _for_whom(self, evicted_for: str) -> str:
+        if evicted_for in frozenset(Rest):
+            return "by an operator" if evicted_for == Rest.OPERATOR else "its drained device"
+        return f"for {self._lease(evicted_for)}"
 
     def _device(self, uuid: str) -> str:
         return self._devices.get(uuid, uuid)

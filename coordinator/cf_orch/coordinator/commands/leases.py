@@ -3,6 +3,7 @@
 import argparse
 
 from cf_orch.coordinator.commands.tables import show, table
+from cf_orch.ledger import State
 from cf_orch.protocol.messages import LeaseInfo, LeasesAnswer
 from cf_orch.sidecar.commands.api import Api
 from cf_orch.sidecar.commands.arguments import add_json, add_url
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Say which flags there are."""
     add_url(parser)
     add_json(parser)
-    parser.add_argument("--state", help="only those in this state: queued, loading, active, idle, closing, ended")
+    parser.add_argument("--state", help=f"only those in this state: {', '.join(State)}")
     parser.add_argument("--service", help="only those of this service")
 
 
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _state(lease: LeaseInfo) -> str:
-    if lease.state == "queued":
-        return f"queued {(lease.position or 0) + 1}."
+    if lease.position is not None:
+        return f"{lease.state} {lease.position + 1}."
+    if lease.eviction is not None and lease.eviction.overdue:
+        return "evicting, overdue"
     return lease.outcome.replace("_", " ") if lease.state == "ended" and lease.outcome else lease.state

@@ -10,12 +10,12 @@ from contextlib import suppress
 import uvloop
 
 from cf_orch.coordinator.config import ConfigError, ServeConfig, read_config
-from cf_orch.coordinator.doors.http import make_app
-from cf_orch.coordinator.doors.listen import CannotListen, Doors, open_doors
+from cf_orch.coordinator.doors import make_app
 from cf_orch.coordinator.engine import Engine
 from cf_orch.coordinator.journal import Journal, JournalError, MemoryJournal, SqliteJournal
 from cf_orch.coordinator.logs import configure_logs
 from cf_orch.coordinator.observation import look_once, observe
+from cf_orch.doors import CannotListen, Doors, open_doors
 from cf_orch.gpus import host_identity
 from cf_orch.protocol.sizes import GIB
 from cf_orch.sidecar.observer import Observer

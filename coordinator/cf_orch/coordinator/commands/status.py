@@ -126,6 +126,9 @@ def _since(lease: LeaseInfo) -> str:
         "active": "",
         "idle": "warm, unused, ",
         "loading": "loading, ",
+        "evicting": "asked to leave, " + ("overdue, " if lease.eviction and lease.eviction.overdue else ""),
+        "parked": "gave its memory up, ",
+        "resting": "gave its memory up and rests, ",
         "closing": f"{lease.outcome}, memory not back yet, ",
     }.get(lease.state, f"{lease.state}, ")
     kind = "adopted, " if lease.adopted else ""
@@ -134,7 +137,7 @@ def _since(lease: LeaseInfo) -> str:
 
 
 def _queue(status: StatusAnswer, names: Names) -> RenderableType:
-    queued = [lease for lease in status.leases if lease.state == "queued"]
+    queued = [lease for lease in status.leases if lease.position is not None]
     if not status.queued:
         return Text("Nobody waits.")
     rows = grid("right", "left", "left")
@@ -143,7 +146,7 @@ def _queue(status: StatusAnswer, names: Names) -> RenderableType:
     more = status.queued - min(len(queued), MOST_WAITING)
     parts: list[RenderableType] = [Text("Waiting, in order", style="bold"), Padding(rows, INDENT)]
     if more:
-        parts.append(Padding(Text(f"and {more} more: see `cf-orch leases --state queued`"), INDENT))
+        parts.append(Padding(Text(f"and {more} more: see `cf-orch leases`"), INDENT))
     return Group(*parts)
 
 

@@ -24,6 +24,11 @@ _OUTCOMES = {
     "timed_out": "it waited as long as it was willing to wait (max_wait_s)",
     "lost": "its holder is gone",
 }
+_RESTS = {
+    "idle": "it was not used, and comes back when its holder is busy again",
+    "operator": "an operator evicted it, and it comes back with `cf-orch resume`",
+    "drain": "its device was drained, and it comes back when the drain ends",
+}
 _RULES = {
     "memory": "Other leases hold the memory that it needs.",
     "fifo": "Others come first: nobody is passed on a device that he could use.",
@@ -31,6 +36,9 @@ _RULES = {
     "quota": "Its service would hold more than it may.",
     "drain": "The devices that it could use are drained: they grant nothing new.",
     "blind": "The driver's account of the memory is missing or too old, and nothing is granted on a guess.",
+    "eviction": "Those who hold it were asked to leave; nobody is forced, and what they free is kept for it.",
+    "residue": "It fits only when those have ended that gave their memory up and kept a part of it: they go first.",
+    "residency": "Those who could be asked to leave are protected for a while: just loaded, or just used.",
     "foreign": "It would not fit if every lease ended: memory is in use that no lease accounts for. "
     "It keeps its place and holds nobody back.",
 }
@@ -77,6 +85,8 @@ def _paragraph(lease: LeaseInfo, names: Names) -> str:
         return (
             f"{known} It waits for nothing: it is over, and its {gb(lease.charge_gb)} are counted until they are back."
         )
+    if lease.state == "resting":
+        return f"{known} It gave its memory up and waits for nothing: {_RESTS.get(lease.rest or '', 'it rests')}."
     return f"{known} It waits for nothing: it {_holding(lease, names)}."
 
 
@@ -97,7 +107,7 @@ def _chain(lease: LeaseInfo, names: Names, depth: int, told: set[str]) -> Iterat
         other = names.leases.get(lease_id)
         if other is None:
             yield depth, lease_id
-        elif other.state == "queued":
+        elif other.waiting_for is not None:
             yield depth, f"{names.lease(lease_id)} {waits(other, names)}"
             yield from _chain(other, names, depth + 1, told)
         else:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cf_orch.coordinator.doors import views, waiting
-from cf_orch.coordinator.doors.asked import Answer, Asked, Caller, belongs_to
-from cf_orch.coordinator.doors.commands import caller_key, report_of, sync_of
+from cf_orch.coordinator.doors.commands import caller_key, checkpointed_of, report_of, sync_of
 from cf_orch.coordinator.doors.desk import Desk
 from cf_orch.coordinator.doors.views import nothing
+from cf_orch.coordinator.returning import pids_on, something_comes_back
+from cf_orch.doors.asked import Answer, Asked, Caller, belongs_to
 from cf_orch.gpus import UnknownGpuError, get_gpu_profile
 from cf_orch.ledger import Device, Lease, Ledger, Refusal, State, commands
 from cf_orch.protocol import messages as m
@@ -37,18 +38,18 @@ async def perform(desk: Desk, operation: Operation, who: Caller, asked: Asked[An
 async def _open_session(desk: Desk, who: Caller, asked: Asked[m.SessionRequest, None]) -> Answer:
     body = asked.body
     session_id = belongs_to(who, body.session_id) or desk.engine.new_id()
+    pid, pid_start = who.peer or (body.pid, body.pid_start)
     command = commands.OpenSession(
         session_id=session_id,
         service=body.service,
         host_id=body.host_id,
         host_name=body.host_name,
-        pid=body.pid,
-        pid_start=body.pid_start,
+        pid=pid,
+        pid_start=pid_start,
         ttl_s=body.ttl_s,
     )
     answer = await desk.engine.do(command, _session_view(desk, session_id))
-    if (session := desk.engine.ledger.sessions.get(session_id)) is not None:
-        desk.presence.watch(session)
+    desk.watch_process(session_id)
     return Answer(201, answer)
 
 
@@ -123,7 +124,22 @@ async def _attach(desk: Desk, who: Caller, asked: Asked[m.AttachRequest, None]) 
     return await _about_lease(desk, command)
 
 
-_LeaseCommand = commands.RenewLease | commands.MarkLoaded | commands.MarkIdle | commands.MarkBusy | commands.Attach
+async def _checkpointed(desk: Desk, who: Caller, asked: Asked[m.CheckpointedRequest, None]) -> Answer:
+    return await _about_lease(desk, checkpointed_of(asked.body, asked.subject, who.session_id))
+
+
+async def _evict(desk: Desk, _who: Caller, asked: Asked[None, None]) -> Answer:
+    return await _about_lease(desk, commands.Evict(lease_id=asked.subject))
+
+
+async def _resume(desk: Desk, _who: Caller, asked: Asked[None, None]) -> Answer:
+    return await _about_lease(desk, commands.Resume(lease_id=asked.subject))
+
+
+_LeaseCommand = (
+    commands.RenewLease | commands.MarkLoaded | commands.MarkIdle | commands.MarkBusy | commands.Attach
+    | commands.Checkpointed | commands.Evict | commands.Resume
+)  # fmt: skip
 
 
 async def _about_lease(desk: Desk, command: _LeaseCommand) -> Answer:
@@ -195,13 +211,23 @@ async def _gpu_profile(_desk: Desk, _who: Caller, asked: Asked[None, None]) -> A
 # --- devices
 
 
-async def _report(desk: Desk, _who: Caller, asked: Asked[m.DeviceReportRequest, None]) -> Answer:
-    await desk.engine.do(report_of(asked.body), nothing)
-    return Answer(200, m.ReportAnswer(devices=len(asked.body.devices)))
+async def _report(desk: Desk, who: Caller, asked: Asked[m.DeviceReportRequest, None]) -> Answer:
+    body = asked.body
+    if who.session_id is not None:
+        desk.engine.note_observer(body.host_id, who.session_id)
+
+    def view(ledger: Ledger, _now: float) -> m.ReportAnswer:
+        return m.ReportAnswer(
+            devices=len(body.devices),
+            coming_back=something_comes_back(ledger, body.host_id),
+            attached=list(pids_on(ledger, body.host_id)),
+        )
+
+    return Answer(200, await desk.engine.do(report_of(body), view))
 
 
 async def _drain(desk: Desk, _who: Caller, asked: Asked[m.DrainRequest, None]) -> Answer:
-    command = commands.Drain(uuid=asked.subject, for_s=asked.body.for_s)
+    command = commands.Drain(uuid=asked.subject, for_s=asked.body.for_s, evict=asked.body.evict)
     return Answer(200, await desk.engine.do(command, _devices_view(desk, asked.subject)))
 
 
@@ -223,6 +249,9 @@ _CALLS: dict[str, Call] = {
     "lease.idle": _idle,
     "lease.busy": _busy,
     "lease.attach": _attach,
+    "lease.checkpointed": _checkpointed,
+    "lease.evict": _evict,
+    "lease.resume": _resume,
     "leases": _leases,
     "devices": _devices,
     "sessions": _sessions,

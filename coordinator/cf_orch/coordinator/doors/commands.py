@@ -1,11 +1,12 @@
 """Messages of the wire as commands of the ledger: GB become bytes, names become numbers."""
 
 from cf_orch.ledger import Process, Refusal, State, commands
+from cf_orch.ledger.states import HOLDING
 from cf_orch.protocol import messages as m
 from cf_orch.protocol.priorities import Priority
 from cf_orch.protocol.sizes import gb_to_bytes
 
-__all__ = ["caller_key", "report_of", "request_of", "sync_of"]
+__all__ = ["caller_key", "checkpointed_of", "report_of", "request_of", "sync_of"]
 
 
 def caller_key(session_id: str | None, service: str) -> str:
@@ -56,6 +57,12 @@ def _pins(device: str | int | list[str | int] | None) -> tuple[str, ...]:
     return tuple(str(pin) for pin in device) if isinstance(device, list) else (str(device),)
 
 
+def checkpointed_of(body: m.CheckpointedRequest, lease_id: str, by: str | None) -> commands.Checkpointed:
+    """Make the command of a holder's answer to being asked to leave."""
+    residue = None if body.residue_gb is None else _bytes("residue_gb", body.residue_gb)
+    return commands.Checkpointed(lease_id=lease_id, by=by, residue_bytes=residue, error=body.error)
+
+
 def sync_of(session_id: str, body: m.SyncRequest) -> commands.Sync:
     """Make the command of what a session says that it holds and wants."""
     holdings = (_holding(number, item) for number, item in enumerate(body.leases))
@@ -65,10 +72,14 @@ def sync_of(session_id: str, body: m.SyncRequest) -> commands.Sync:
 def _holding(number: int, item: m.HoldingItem) -> commands.Holding:
     if item.state not in State.__members__.values():
         raise Refusal("bad_value", f"leases[{number}].state: {item.state!r} is none of {', '.join(State)}")
+    residue = item.residue_gb
     return commands.Holding(
         request_id=item.request_id,
         lease_id=item.id,
-        held=item.state != State.QUEUED,
+        held=item.state in HOLDING,
+        parked=item.state in (State.PARKED, State.RESTING),
+        residue_bytes=None if residue is None else _bytes(f"leases[{number}].residue_gb", residue),
+        evictable=item.evictable,
         service=item.service,
         devices=tuple(item.devices),
         size_bytes=_bytes(f"leases[{number}].vram_gb", item.vram_gb),

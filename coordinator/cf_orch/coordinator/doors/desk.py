@@ -1,14 +1,15 @@
 """What every call works with: the engine, the wall clock, who waits on a connection, and whose process lives."""
 
+from contextlib import suppress
 from functools import partial
 
 from cf_orch.coordinator.clock import Clock
 from cf_orch.coordinator.doors.attendance import Attendance
-from cf_orch.coordinator.doors.presence import Presence
-from cf_orch.coordinator.doors.views import Moment, lease_info
-from cf_orch.coordinator.engine import Engine
-from cf_orch.ledger import Ledger
-from cf_orch.ledger.commands import Command
+from cf_orch.coordinator.doors.views import Moment, lease_info, nothing
+from cf_orch.coordinator.engine import Engine, EngineStopped
+from cf_orch.doors.presence import Presence
+from cf_orch.ledger import Ledger, Refusal
+from cf_orch.ledger.commands import CloseSession, Command
 from cf_orch.protocol import messages as m
 
 __all__ = ["Desk"]
@@ -21,12 +22,25 @@ class Desk:
         """Work with an engine; ``clock`` is the engine's own."""
         self.engine = engine
         self.attendance = Attendance(engine)
-        self.presence = Presence(engine)
+        self.presence = Presence(self._end_lost)
         self._clock = clock
 
     def moment(self, now: float) -> Moment:
         """Return the instant of a look that the engine makes just now."""
         return Moment(now, self._clock.unix())
+
+    def watch_process(self, session_id: str) -> None:
+        """End a session the moment its process is gone, where that can be seen."""
+        open_sessions = self.engine.ledger.sessions
+        if (session := open_sessions.get(session_id)) is not None:
+            self.presence.watch(
+                session_id, host_id=session.host_id, pid=session.pid, pid_start=session.pid_start,
+                open_ids=open_sessions.keys(),
+            )  # fmt: skip
+
+    async def _end_lost(self, session_id: str) -> None:
+        with suppress(Refusal, EngineStopped):  # it may have ended by itself, properly
+            await self.engine.do(CloseSession(session_id=session_id, lost=True), nothing)
 
     async def do_to_lease(self, command: Command, lease_id: str) -> m.LeaseInfo:
         """Let a command be decided and return the lease as it reads then."""

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from cf_orch.coordinator.doors.desk import Desk
-from cf_orch.coordinator.listeners import Happening
+from cf_orch.coordinator.listeners import Happening, kind_of
 from cf_orch.ledger import Ledger
-from cf_orch.ledger.events import Closing, Ended, Event, Granted
+from cf_orch.ledger.events import Event
 from cf_orch.protocol import messages as m
 
 __all__ = ["missed_notices", "notice_of"]
@@ -17,7 +17,10 @@ PAGE = 1000
 def notice_of(desk: Desk, happening: Happening, ledger: Ledger, now: float) -> m.Notice:
     """Make the message of what happened, from the ledger as it is then."""
     lease = None if happening.lease_id is None else desk.find(happening.lease_id, ledger, now)
-    return m.Notice(notice=happening.kind, seq=happening.seq, lease=lease)
+    notice = m.Notice(notice=happening.kind, seq=happening.seq, lease=lease)
+    if lease is not None and lease.eviction is not None:
+        notice.deadline_s, notice.for_whom = lease.eviction.deadline_s, lease.eviction.for_whom
+    return notice
 
 
 async def missed_notices(desk: Desk, session_id: str, since: int) -> AsyncIterator[tuple[int, m.Notice | None]]:
@@ -33,12 +36,8 @@ async def missed_notices(desk: Desk, session_id: str, since: int) -> AsyncIterat
 
 
 def _happening(desk: Desk, session_id: str, seq: int, event: Event) -> Happening | None:
-    if not isinstance(event, Granted | Closing | Ended):
-        return None
-    lease = desk.engine.ledger.find(event.lease_id)
+    lease = desk.engine.ledger.find(getattr(event, "lease_id", ""))
     if lease is None or lease.session_id != session_id:
         return None
-    if isinstance(event, Granted):
-        return Happening("granted", seq, session_id, lease.id)
-    is_lost = isinstance(event, Closing) or lease.token is None
-    return Happening("lost", seq, session_id, lease.id) if is_lost else None
+    kind = kind_of(event, lease)
+    return None if kind is None else Happening(kind, seq, session_id, lease.id)

@@ -9,11 +9,11 @@ from functools import partial
 import msgspec
 from aiohttp import hdrs, web
 
-from cf_orch.coordinator.doors.asked import belongs_to, caller_of
 from cf_orch.coordinator.doors.desk import Desk
 from cf_orch.coordinator.doors.notices import missed_notices, notice_of
 from cf_orch.coordinator.doors.views import events_answer
 from cf_orch.coordinator.listeners import Subscription
+from cf_orch.doors.asked import belongs_to, caller_of
 from cf_orch.ledger import Refusal
 from cf_orch.protocol import messages as m
 from cf_orch.protocol.operations import EventsQuery
@@ -62,7 +62,7 @@ def _since(request: web.Request, otherwise: int | None) -> int | None:
 # --- the journal
 
 
-async def stream_events(request: web.Request, desk: Desk) -> web.StreamResponse:
+async def stream_events(desk: Desk, request: web.Request) -> web.StreamResponse:
     """Send all events after ``since``, then each as it happens, until the reader goes or the coordinator stops."""
     query = msgspec.convert(dict(request.query), EventsQuery, strict=False)
     since = _since(request, query.since) or 0

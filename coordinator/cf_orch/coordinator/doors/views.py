@@ -11,7 +11,7 @@ import msgspec
 from cf_orch.coordinator.history import PastEvent
 from cf_orch.gpus import GpuProfile
 from cf_orch.ledger import Device, Lease, Ledger, Session, State
-from cf_orch.ledger.states import HOLDING
+from cf_orch.ledger.states import HOLDING, WAITING
 from cf_orch.protocol import messages as m
 from cf_orch.protocol.sizes import gb_from_bytes
 
@@ -74,6 +74,10 @@ def lease_info(ledger: Ledger, lease: Lease, moment: Moment) -> m.LeaseInfo:
         evictable=slot.evictable,
         adopted=lease.adopted,
         load_overdue=lease.load_overdue,
+        eviction=_eviction_info(lease, moment.now),
+        rest=None if lease.rest is None else lease.rest.value,
+        residue_gb=None if lease.residue_bytes is None else gb_from_bytes(lease.residue_bytes),
+        checkpoint_error=lease.checkpoint_error,
         request_id=lease.request_id,
         session_id=lease.session_id,
         created_at=lease.requested_unix_s,
@@ -101,6 +105,13 @@ def _waiting_info(ledger: Ledger, lease: Lease, now: float) -> m.WaitingInfo | N
     )
 
 
+def _eviction_info(lease: Lease, now: float) -> m.EvictionInfo | None:
+    if lease.state is not State.EVICTING:
+        return None
+    left_s = 0.0 if lease.evict_until is None else max(0.0, lease.evict_until - now)
+    return m.EvictionInfo(for_whom=lease.evicted_for or "", deadline_s=round(left_s, 3), overdue=lease.eviction_overdue)
+
+
 def _expires_at(ledger: Ledger, lease: Lease, moment: Moment) -> float | None:
     """A lease with a session lives as long as that."""
     if lease.state in (State.CLOSING, State.ENDED):
@@ -124,12 +135,12 @@ def _env(lease: Lease) -> dict[str, str]:
 
 
 def leases_in_order(ledger: Ledger, leases: Iterable[Lease], limit: int, moment: Moment) -> list[m.LeaseInfo]:
-    """Up to ``limit`` leases as they were or will be served: those with a token, then the queue."""
+    """Up to ``limit`` leases as they were or will be served: those that have had their turn, then the queue."""
     return [lease_info(ledger, lease, moment) for lease in nsmallest(limit, leases, key=_served)]
 
 
 def _served(lease: Lease) -> tuple[bool, int, int]:
-    if lease.token is not None:
+    if lease.token is not None and lease.state not in WAITING:
         return (False, 0, lease.token)
     return (True, -lease.priority, lease.place)
 

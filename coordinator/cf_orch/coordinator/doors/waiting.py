@@ -3,14 +3,14 @@
 import asyncio
 from contextlib import suppress
 
-from cf_orch.coordinator.doors.asked import Answer, Asked, Caller, belongs_to
 from cf_orch.coordinator.doors.attendance import Seat
 from cf_orch.coordinator.doors.commands import request_of
 from cf_orch.coordinator.doors.desk import Desk
 from cf_orch.coordinator.doors.views import lease_info, nothing
 from cf_orch.coordinator.engine import EngineStopped
+from cf_orch.doors.asked import Answer, Asked, Caller, belongs_to
 from cf_orch.ledger import Ledger, Refusal, State, commands
-from cf_orch.ledger.states import HOLDING
+from cf_orch.ledger.states import HOLDING, WAITING
 from cf_orch.protocol import messages as m
 from cf_orch.protocol.operations import LONGEST_WAIT_S, GetQuery, WaitQuery
 
@@ -62,7 +62,7 @@ class _FirstLook:
 
 
 def _status(lease: m.LeaseInfo) -> int:
-    if lease.state == State.QUEUED:
+    if lease.state in (State.QUEUED, State.PARKED, State.RESTING):
         return 202
     return 201 if lease.state in HOLDING else 200
 
@@ -113,6 +113,6 @@ def _beat_s(desk: Desk, lease_id: str) -> float:
 async def _beat(desk: Desk, lease_id: str) -> None:
     """Renew a lease that waits and has no session; one that is held must be renewed by its holder."""
     lease = desk.engine.ledger.find(lease_id)
-    if lease is not None and lease.state is State.QUEUED and lease.session_id is None:
+    if lease is not None and lease.state in WAITING and lease.session_id is None:
         with suppress(Refusal):  # it may end this very instant, and then reads so
             await desk.engine.do(commands.RenewLease(lease_id=lease_id), nothing)

@@ -93,7 +93,7 @@ class Names:
         return f"{device_name(device.name)} on {device.host}" if self._several_hosts else device_name(device.name)
 
 
-def waits(lease: LeaseInfo, names: Names) -> str:
+def waits(lease: LeaseInfo, names: Names) -> str:  # noqa: C901 - one case a rule
     """Say in a sentence's end what a queued lease waits for: waits for memory: needs 16 GB, 8 GB free, behind ..."""
     waiting = lease.waiting_for
     if waiting is None:
@@ -114,6 +114,12 @@ def waits(lease: LeaseInfo, names: Names) -> str:
             why = f"waits for a drained device: nothing new is granted on {where}"
         case "blind":
             why = f"waits for the driver: there is no fresh reading of {where}"
+        case "eviction":
+            why = f"waits until {names.list(waiting.behind) or 'the memory'} has left {where}: {numbers}"
+        case "residue":
+            why = f"waits for what {names.list(waiting.behind)} kept on {where}: {numbers}"
+        case "residency":
+            why = f"waits for idle memory on {where} that is protected for a while: {numbers}{behind}"
         case "foreign":
             why = f"waits for memory that no lease accounts for: {numbers} on {where}{_foreign(names, waiting.device)}"
         case rule:
