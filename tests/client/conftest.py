@@ -92,6 +92,12 @@ class Server:
         found = self.get(f"/leases?service={service}")["leases"]
         return [lease for lease in found if lease["state"] != "ended"]
 
+    def post(self, path: str) -> Any:
+        """Do as the operator, who names no session."""
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
     def delete(self, path: str) -> None:
         """Delete as the operator, who names no session."""
         request = urllib.request.Request(f"{self.url}/api/v1{path}", method="DELETE")

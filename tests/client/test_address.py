@@ -45,6 +45,12 @@ def test_no_address(url: str) -> None:
         ({"XDG_RUNTIME_DIR": "/b"}, "/b/cf-orch"),
     ],
 )
-def test_runtime_folder(environ: dict[str, str], folder: str) -> None:
+def test_runtime_folder(environ: dict[str, str], folder: str, tmp_path: Path) -> None:
     """The folder for turns is the one that is named, else the user's."""
-    assert runtime_folder(environ) == Path(folder)
+    assert runtime_folder(environ, system=tmp_path / "absent" / "cf-orch") == Path(folder)
+
+
+def test_runtime_folder_of_the_system(tmp_path: Path) -> None:
+    """Where there is one that all may use, as in containers, it comes before the user's own."""
+    assert runtime_folder({"XDG_RUNTIME_DIR": "/b"}, system=tmp_path) == tmp_path
+    assert runtime_folder({}, system=tmp_path / "new") == tmp_path / "new"

@@ -19,6 +19,8 @@ __all__ = ["LocalLeases", "nvidia_devices"]
 
 LOOK_EVERY_S = 0.25
 
+Took = Callable[[Claim, LeaseInfo], None]
+
 
 def nvidia_devices(reader: NvmlReader) -> list[DeviceSample]:
     """The NVIDIA devices of this host as their driver shows them; none where there is no driver."""
@@ -38,16 +40,16 @@ class LocalLeases:
         self._host_name = host_name
         self._waiting: dict[str, asyncio.Task[Any]] = {}
 
-    def begin(self, claim: Claim) -> None:
-        """Let a claim wait for its turn."""
-        if claim.request_id not in self._waiting:
-            task = asyncio.create_task(self._serve(claim))
-            self._waiting[claim.request_id] = task
-            task.add_done_callback(lambda _: self._waiting.pop(claim.request_id, None))
+    def begin(self, claim: Claim, took: Took) -> None:
+        """Let a claim wait for its turn, for ``took`` to take it; harmless while it waits already."""
+        if claim.name not in self._waiting:
+            task = asyncio.create_task(self._serve(claim, took))
+            self._waiting[claim.name] = task
+            task.add_done_callback(lambda _: self._waiting.pop(claim.name, None))
 
     async def withdraw(self, *claims: Claim) -> None:
         """Let claims wait no more; returns when their tickets are gone."""
-        waiting = [task for claim in claims if (task := self._waiting.get(claim.request_id))]
+        waiting = [task for claim in claims if (task := self._waiting.get(claim.name))]
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -57,11 +59,10 @@ class LocalLeases:
 
         Raises LeaseLost when the claim ended meanwhile.
         """
-        within = frozenset(other.request_id for other in claim.within)
-        turn = asyncio.create_task(self._turns.take_turn(claim.request_id, 0, within))
-        self._waiting[claim.request_id] = turn
+        turn = asyncio.create_task(self._turns.take_turn(claim.name, 0, _within(claim)))
+        self._waiting[claim.name] = turn
         await asyncio.wait([turn])
-        self._waiting.pop(claim.request_id, None)
+        self._waiting.pop(claim.name, None)
         if turn.cancelled():
             return False
         if claim.phase is not Phase.HELD:
@@ -70,12 +71,11 @@ class LocalLeases:
         claim.ticket = turn.result()
         return True
 
-    async def _serve(self, claim: Claim) -> None:
-        request = claim.request
-        need_bytes = gb_to_bytes(max(_size_gb(request), request.peak_gb or 0.0))
-        within = frozenset(other.request_id for other in claim.within)
+    async def _serve(self, claim: Claim, took: Took) -> None:
+        request = claim.wanted()
+        need_bytes = gb_to_bytes(max(_size_gb(request), request.peak_gb or 0.0) - claim.kept_gb)
         try:
-            ticket = await self._turns.take_turn(claim.request_id, need_bytes, within)
+            ticket = await self._turns.take_turn(claim.name, need_bytes, _within(claim))
         except (OSError, msgspec.MsgspecError) as error:
             claim.refuse(CoordinatorUnreachable(f"no coordinator answers, and this host offers no turns: {error}"))
             return
@@ -84,12 +84,12 @@ class LocalLeases:
         except BaseException:
             self._turns.end_turn(ticket)
             raise
-        if claim.phase is not Phase.WAITING:
+        if not claim.wants_memory:
             self._turns.end_turn(ticket)
             return
         self._turns.note_devices(ticket, [device.uuid for device in devices])
         claim.ticket = ticket
-        claim.grant(self._lease(claim, ticket.number, devices))
+        took(claim, self._lease(claim, ticket.number, devices))
 
     async def _fitting(self, request: LeaseRequest, need_bytes: int) -> list[DeviceRef]:
         """Wait, with the turn in hand, until enough devices have room; none where the host shows no device at all."""
@@ -128,6 +128,10 @@ class LocalLeases:
             expires_at=None,
             env={"CUDA_VISIBLE_DEVICES": uuids} if uuids else {},
         )
+
+
+def _within(claim: Claim) -> frozenset[str]:
+    return frozenset(other.name for other in claim.within)
 
 
 def _size_gb(request: LeaseRequest) -> float:

@@ -45,6 +45,16 @@ class Belief:
         return self._boottime() - self._clock() - self._asleep_s > SLEEP_NOTICED_S
 
     @property
+    def ttl_s(self) -> float:
+        """The time to live that was acknowledged, in seconds; 0 before any was."""
+        return self._ttl_s
+
+    @property
+    def left_s(self) -> float:
+        """How long the coordinator keeps its word, in seconds from now; negative when it does not any more."""
+        return self._since + self._ttl_s * 4 / 3 - self._clock()
+
+    @property
     def in_doubt(self) -> bool:
         """True when the coordinator may have stopped counting on this holder."""
         return self.woke or self._clock() - self._since >= self._ttl_s * 2 / 3

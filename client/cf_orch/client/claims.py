@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from cf_orch.client.claim import Claim, Phase
 from cf_orch.client.errors import LeaseError, LeaseRefused, LeaseTimeout
+from cf_orch.client.eviction import AWAY
 from cf_orch.client.local import LocalTurns
 from cf_orch.protocol.messages import LeaseInfo
 
@@ -11,6 +12,8 @@ __all__ = ["HOLDING", "Claims"]
 
 HOLDING = frozenset({"loading", "active", "idle", "evicting"})
 OVER = frozenset({"closing", "ended"})
+CUT_OFF = frozenset({"expired", "lost"})
+"""How a lease ends of which its holder was not heard for too long."""
 
 
 class Claims:
@@ -37,6 +40,12 @@ class Claims:
         """A claim is made."""
         self._live[claim.request_id] = claim
 
+    def rename(self, claim: Claim) -> None:
+        """Let a claim become a new request; whoever knows the old one hears by a sync that nobody wants it."""
+        self._live.pop(claim.request_id)
+        claim.rename()
+        self.add(claim)
+
     def leave(self, claim: Claim) -> None:
         """The holder of a claim left it."""
         if self._live.pop(claim.request_id, None) is not None:
@@ -44,31 +53,38 @@ class Claims:
             self._drop(claim)
 
     def refuse(self, claim: Claim, error: LeaseError) -> None:
-        """A claim that waits will not be granted."""
+        """A claim that waits will not be granted, or not again."""
         self._live.pop(claim.request_id, None)
         claim.refuse(error)
 
-    def lose(self, claim: Claim, reason: str) -> None:
+    def lose(self, claim: Claim, reason: str, cause: Exception | None = None) -> None:
         """A claim is over, and not because its holder left."""
         if self._live.pop(claim.request_id, None) is not None:
             self._drop(claim)
-            claim.lose(reason)
+            claim.lose(reason, cause)
 
     def put_down(self, claim: Claim) -> None:
         """Let others on this host take turns again, as far as it is up to this claim."""
         self._end_turn(claim)
-        self._turns.leave(claim.request_id)
+        self._turns.leave(claim.name)
 
-    def take(self, claim: Claim, info: LeaseInfo) -> bool:
+    def pick_up(self, claim: Claim) -> None:
+        """Let no turn begin on this host while a claim's memory is used that a coordinator granted."""
+        if not claim.is_idle and (claim.is_known or not claim.is_local):
+            self._turns.use(claim.name, alone=claim.is_local)
+
+    def take(self, claim: Claim, info: LeaseInfo, *, is_answer: bool = False) -> bool:
         """Take in what a lease reads, in whatever order answers and notices come; True: it must be asked for anew."""
         if claim.phase is Phase.OVER:
             return False
         if info.state in HOLDING:
-            self._hold(claim, info)
+            self._hold(claim, info, is_answer=is_answer)
         elif info.state in OVER:
             return self._ended(claim, info)
         elif claim.phase is Phase.WAITING:
             claim.info = info
+        elif info.state in AWAY:
+            claim.hear(info, is_answer=is_answer)
         return False
 
     def time_out(self, claim: Claim, why: str) -> None:
@@ -86,24 +102,25 @@ class Claims:
             self.abandoned.add(claim.request_id)
         self.refuse(claim, LeaseTimeout(message, waiting_for))
 
-    def _hold(self, claim: Claim, info: LeaseInfo) -> None:
+    def _hold(self, claim: Claim, info: LeaseInfo, *, is_answer: bool) -> None:
         claim.is_known = True
-        if not claim.is_idle:
-            self._turns.use(claim.request_id)
+        claim.grant(info, is_answer=is_answer)
         self._end_turn(claim)
-        claim.grant(info)
+        if not claim.is_away:
+            self.pick_up(claim)
 
     def _ended(self, claim: Claim, info: LeaseInfo) -> bool:
-        if claim.phase is Phase.HELD:
-            if claim.held.id == info.id:
-                self.lose(claim, f"lease {info.id} was ended by the coordinator: {info.outcome}")
+        if claim.phase is Phase.HELD and claim.is_known and claim.held.id != info.id:
+            return False  # an earlier lease of this claim
+        if claim.phase is Phase.HELD and not claim.is_away:
+            self.lose(claim, f"lease {info.id} was ended by the coordinator: {info.outcome}")
         elif info.outcome == "timed_out":
             self.time_out(claim, "the queue did not move")
-        elif info.outcome in ("expired", "lost"):  # while this process could not be heard: it still wants it
-            self._live.pop(claim.request_id)
-            claim.rename()
-            self.add(claim)
+        elif info.outcome in CUT_OFF:  # it still wants it
+            self.rename(claim)
             return True
+        elif claim.phase is Phase.HELD:
+            self.lose(claim, f"lease {info.id} was ended by the coordinator while it was parked: {info.outcome}")
         else:
             detail = f"request {info.id} was taken out of the queue by an operator"
             self.refuse(claim, LeaseRefused("cancelled", detail))

@@ -61,9 +61,16 @@ _decode_notice = msgspec.json.Decoder(Notice).decode
 
 
 async def connect(
-    addresses: tuple[Address, ...], token: str | None, on_notice: Callable[[Notice], None], *, within_s: float
+    addresses: tuple[Address, ...],
+    token: str | None,
+    on_notice: Callable[[Notice], None],
+    *,
+    within_s: float,
+    role: str = "client",
 ) -> "Connection":
     """Try each address in turn, for ``within_s`` in all; return the first connection that greets.
+
+    ``role`` says who greets: a ``client`` speaks for its own process, anybody else for others.
 
     Raises:
         NotAuthorized: one answered, but the token does not fit.
@@ -77,7 +84,7 @@ async def connect(
         limit_s = within_s / len(addresses)
         try:
             async with asyncio.timeout(limit_s):
-                return await Connection.open(address, token, on_notice)
+                return await Connection.open(address, token, on_notice, role)
         except TimeoutError:
             reasons.append(f"{address.url}: no answer within {limit_s:.2g} s")
         except (OSError, ValueError, ConnectionLost) as error:
@@ -106,11 +113,14 @@ class Connection:
         self._numbers = count(1)
         self._answers: dict[int, asyncio.Future[_Down | None]] = {}
         self._unanswered = 0
+        self.fell_silent = False  #: it ended because nobody answered our pings
         self._lost = asyncio.Event()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._ping())]
 
     @classmethod
-    async def open(cls, address: Address, token: str | None, on_notice: Callable[[Notice], None]) -> "Connection":
+    async def open(
+        cls, address: Address, token: str | None, on_notice: Callable[[Notice], None], role: str
+    ) -> "Connection":
         """Connect and exchange greetings.  Raises OSError, ValueError, ConnectionLost or NotAuthorized."""
         import aiohttp  # noqa: PLC0415 - see above
 
@@ -124,7 +134,7 @@ class Connection:
                 max_msg_size=LARGEST_MESSAGE_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN_S),
             )
-            await _greet(ws)
+            await _greet(ws, role)
             return cls(http, ws, on_notice)
         except aiohttp.WSServerHandshakeError as error:
             await http.close()
@@ -229,6 +239,7 @@ class Connection:
                 self._unanswered += 1
                 await self._ws.ping()
                 await asyncio.sleep(PING_EVERY_S)
+            self.fell_silent = True
         self._end()
 
     def _end(self) -> None:
@@ -238,10 +249,10 @@ class Connection:
                 waiting.set_result(None)
 
 
-async def _greet(ws: "aiohttp.ClientWebSocketResponse") -> None:
+async def _greet(ws: "aiohttp.ClientWebSocketResponse", role: str) -> None:
     from importlib.metadata import version  # noqa: PLC0415 - slow, and needed only here
 
-    hello = Hello(version=version("cf-orch"), role="client")
+    hello = Hello(version=version("cf-orch"), role=role)
     await ws.send_str(msgspec.json.encode(Opening(hello=hello)).decode())
     message = await ws.receive()
     if not isinstance(message.data, str):

@@ -63,11 +63,16 @@ class ResourceCoordinator:
     ) -> LeaseOpener:
         """Ask for memory: ``async with`` yields an AsyncLease, ``with`` a Lease.  Nothing is asked before that.
 
-        With ``checkpoint`` (and ``restore``) the lease says that it can be evicted.  Opening raises a LeaseError.
+        With ``checkpoint`` the lease can be evicted: when another needs the memory more, new ``use()`` waits, and when
+        the last one has left, ``checkpoint()`` gives the memory up.  It returns what stays on each device in GB, or
+        None for the slot's ``residue_gb``.  When the memory is there again ``restore()`` takes it back, and ``use()``
+        goes on.  Async ones run on the loop of the ``async with``, plain ones in a thread of their own.  A checkpoint
+        that raises must leave things as they were: the lease keeps its memory.  A restore that raises ends the lease:
+        its body gets LeaseLost, with the error as its cause.  Opening raises a LeaseError.
         """
         if restore is not None and checkpoint is None:
             raise ValueError("restore without checkpoint: there would be nothing to restore")
-        return LeaseOpener(self, slot, evictable=checkpoint is not None)
+        return LeaseOpener(self, slot, checkpoint, restore)
 
     def session_for(self, service: str) -> tuple[Session, IoThread]:
         """The one session of this process for a service, and the thread that it lives in."""

@@ -33,6 +33,7 @@ async def introduce(
     holdings = [claim.holding() for claim in claims]
     for claim in claims:
         claim.was_sent = True
+        claim.eviction.is_told = claim.is_away
     answer = await connection.call("session.sync", LeasesAnswer, session_id=registration.session_id, leases=holdings)
     return opened.ttl_s, {info.request_id: info for info in answer.leases}
 
@@ -73,7 +74,7 @@ async def _name_devices(connection: Connection, host_id: str | None, claims: Cla
 async def _lose_unknown(connection: Connection, claims: Claims) -> None:
     known = {device.uuid for device in await _devices(connection)}
     for claim in claims:
-        if claim.phase is not Phase.HELD:
+        if claim.phase is not Phase.HELD or claim.is_away:
             continue
         uuids = {device.uuid for device in claim.held.devices}
         if not uuids or not uuids <= known:

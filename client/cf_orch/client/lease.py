@@ -9,6 +9,7 @@ from typing import Any
 
 from cf_orch.client.claim import Claim
 from cf_orch.client.errors import LeaseLost
+from cf_orch.client.hooks import is_inside_callback
 from cf_orch.client.io_thread import IoThread
 from cf_orch.client.session import Session
 from cf_orch.gpus import ProcFs
@@ -51,10 +52,12 @@ class _HeldLease:
 
     @property
     def state(self) -> str:
-        """``loading``, ``active`` or ``idle``."""
-        if self._claim.is_local:
-            return "idle" if self._claim.is_idle else "active"
-        return self._claim.held.state
+        """Where it stands: ``loading``, ``active``, ``idle``, ``evicting``, ``parked`` or ``resting``.
+
+        It is ``evicting`` while it is asked to leave, ``parked`` while it waits to come back, and ``resting`` while it
+        does not: it was evicted while idle, or by an operator.
+        """
+        return self._claim.state
 
     @property
     def local(self) -> bool:
@@ -79,13 +82,35 @@ class _HeldLease:
     def _attach(self, pid: int) -> Future[None]:
         return self._run(self._session.attach(self._claim, pid, ProcFs().start_ticks(pid)))
 
-    def _must_wait(self) -> bool:
-        return self._claim.is_idle or (not self._claim.held.local and self._session.belief.in_doubt)
+    def _enter(self) -> bool:
+        """Go into use(), if that may begin now.  Raises LeaseLost."""
+        claim = self._claim
+        if is_inside_callback(claim.hooks):
+            raise RuntimeError(
+                f"use() inside checkpoint() or restore() of lease {claim.held.id} would wait for itself: they have the "
+                "memory to themselves"
+            )
+        is_unsure = not claim.held.local and self._session.belief.in_doubt
+        return not claim.is_idle and not is_unsure and claim.gate.enter(nested=self._is_inside)
 
-    async def _ready(self) -> None:
+    async def _usable(self) -> None:
+        """Wait until use() may begin."""
         if self._claim.is_idle:
             await self._session.busy(self._claim)
-        await self._session.until_sure(self._claim)
+        await self._session.until_usable(self._claim)
+
+    async def _busy(self) -> None:
+        await self._session.busy(self._claim)
+        await self._session.until_usable(self._claim)
+
+    def _say_busy(self) -> Future[None]:
+        """Who is inside, or gives the memory up just now, must not wait for what waits for him."""
+        waits = not self._is_inside and not is_inside_callback(self._claim.hooks)
+        return self._run(self._busy() if waits else self._session.busy(self._claim))
+
+    @property
+    def _is_inside(self) -> bool:
+        return self._claim in claims_in_use.get()
 
 
 class AsyncLease(_HeldLease):
@@ -93,9 +118,12 @@ class AsyncLease(_HeldLease):
 
     @contextlib.asynccontextmanager
     async def use(self) -> AsyncIterator[None]:
-        """Do GPU work inside; waits while it is uncertain whether the lease still stands."""
-        if self._must_wait():
-            await asyncio.wrap_future(self._run(self._ready()))
+        """Do GPU work inside, which no checkpoint() interrupts.
+
+        Waits while the memory is given up to others, and while it is uncertain whether the lease still stands.
+        """
+        while not self._enter():
+            await asyncio.wrap_future(self._run(self._usable()))
         with _inside(self._claim):
             yield
 
@@ -108,8 +136,8 @@ class AsyncLease(_HeldLease):
         await asyncio.wrap_future(self._run(self._session.idle(self._claim)))
 
     async def busy(self) -> None:
-        """Say that the memory is used again."""
-        await asyncio.wrap_future(self._run(self._session.busy(self._claim)))
+        """Say that the memory is used again; waits for it where it was given up meanwhile."""
+        await asyncio.wrap_future(self._say_busy())
 
     async def attach(self, pid: int) -> None:
         """Name another process that uses the memory."""
@@ -121,9 +149,9 @@ class Lease(_HeldLease):
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
-        """Do GPU work inside; waits while it is uncertain whether the lease still stands."""
-        if self._must_wait():
-            self._run(self._ready()).result()
+        """Do GPU work inside, which no checkpoint() interrupts; waits as AsyncLease.use() does."""
+        while not self._enter():
+            self._run(self._usable()).result()
         with _inside(self._claim):
             yield
 
@@ -136,8 +164,8 @@ class Lease(_HeldLease):
         self._run(self._session.idle(self._claim)).result()
 
     def busy(self) -> None:
-        """Say that the memory is used again."""
-        self._run(self._session.busy(self._claim)).result()
+        """Say that the memory is used again; waits for it where it was given up meanwhile."""
+        self._say_busy().result()
 
     def attach(self, pid: int) -> None:
         """Name another process that uses the memory."""
@@ -146,8 +174,13 @@ class Lease(_HeldLease):
 
 @contextlib.contextmanager
 def _inside(claim: Claim) -> Iterator[None]:
+    """Be inside use(), which was entered."""
     claims_in_use.set((*claims_in_use.get(), claim))
     try:
         yield
     finally:
-        claims_in_use.set(tuple(other for other in claims_in_use.get() if other is not claim))
+        left = list(claims_in_use.get())
+        if claim in left:  # not where another task closes the block than opened it
+            left.remove(claim)
+            claims_in_use.set(tuple(left))
+        claim.gate.leave()

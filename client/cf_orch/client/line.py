@@ -91,6 +91,8 @@ class Line:
             log.exception("a fault of this client: it connects anew")
         finally:
             self._speaker.down()
+            if connection.fell_silent:
+                self._speaker.missed(CoordinatorUnreachable("the coordinator does not answer any more: it hangs"))
             await connection.close()
 
     async def _introduce(self, connection: Connection) -> None:

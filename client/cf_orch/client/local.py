@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,16 +26,22 @@ import msgspec
 __all__ = ["LocalTurns", "Ticket", "runtime_folder"]
 
 LOOK_EVERY_S = 0.05
+RELAYED_TURN_GRACE_S = 2.0
+"""Longer than a process takes to hold the lock itself, when who took its turn for it has died."""
 
 
-def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
+SYSTEM_FOLDER = Path("/run/cf-orch")
+
+
+def runtime_folder(environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_FOLDER) -> Path:
     """The folder that all processes of this host should share."""
     if given := environ.get("CF_ORCH_RUNTIME_DIR"):
         return Path(given)
+    if system.is_dir() and os.access(system, os.W_OK):
+        return system  # containers and other users share it
     if per_user := environ.get("XDG_RUNTIME_DIR"):
         return Path(per_user) / "cf-orch"
-    system = Path("/run/cf-orch")
-    if os.access(system if system.exists() else system.parent, os.W_OK):
+    if not system.exists() and os.access(system.parent, os.W_OK):
         return system
     return Path(f"/tmp/cf-orch-{os.getuid()}")  # noqa: S108 - named by user, made with mode 0700, checked
 
@@ -50,6 +57,8 @@ class Ticket(msgspec.Struct, kw_only=True):
     vram_bytes: int
     devices: list[str] = []
     has_turn: bool = False
+    is_relayed: bool = False  #: for another process, which goes on if the owner dies
+    dead_since: float | None = None  #: when a relayed turn was first seen without its owner, by CLOCK_BOOTTIME
 
 
 class _Tickets(msgspec.Struct):
@@ -63,33 +72,52 @@ class LocalTurns:
     ``use`` and ``leave`` count the coordinator's leases in use here; ``take_turn`` waits for a turn.
     """
 
-    def __init__(self, folder: Path, pid_start: int | None = None) -> None:
-        """Touch nothing yet."""
+    def __init__(self, folder: Path, pid_start: int | None = None, *, relays: bool = False) -> None:
+        """Touch nothing yet; one that ``relays`` takes its turns for other processes."""
+        self._relays = relays
         self._folder = folder
         self._pid_start = pid_start
         self._owner = f"owner-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._files: dict[str, int] = {}
         self._users: set[str] = set()
+        self._alone: set[str] = set()
         self._turns: dict[int, str] = {}
 
     # --- leases that the coordinator granted
 
-    def use(self, request_id: str) -> None:
-        """A lease of the coordinator is in use: no turn begins beside it."""
+    def use(self, request_id: str, *, alone: bool = False) -> None:
+        """A lease of the coordinator is in use: no turn begins beside it.
+
+        One that is a sidecar's turn is used ``alone``.
+        """
         self._users.add(request_id)
+        (self._alone.add if alone else self._alone.discard)(request_id)
         self.refresh()
 
     def leave(self, request_id: str) -> None:
         """It is not in use any more."""
         self._users.discard(request_id)
+        self._alone.discard(request_id)
         if not self._users and not self._turns and "local.lock" in self._files:
             fcntl.flock(self._files["local.lock"], fcntl.LOCK_UN)
 
     def refresh(self) -> None:
-        """Take the shared lock that a turn of another process withheld, if it can be had now."""
+        """Take the shared lock that a turn of another process withheld, if it can be had now.
+
+        A sidecar's turn is taken over from it: exclusively, and in vain for as long as it lives.
+        """
         if self._users and not self._turns:
+            kind = fcntl.LOCK_EX if self._alone else fcntl.LOCK_SH
             with contextlib.suppress(OSError):  # held by a turn elsewhere, or a folder that cannot be written
-                fcntl.flock(self._file("local.lock"), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(self._file("local.lock"), kind | fcntl.LOCK_NB)
+
+    def are_wanted(self) -> bool:
+        """Tell whether anybody on this host waits for a turn or, having it, for room on a device."""
+        try:
+            with self._tickets() as book:
+                return any(not ticket.devices for ticket in book.tickets if self._is_alive(ticket.owner))
+        except (OSError, msgspec.MsgspecError):  # a folder that cannot be used: then nobody takes turns here
+            return False
 
     @property
     def has_turn(self) -> bool:
@@ -98,7 +126,7 @@ class LocalTurns:
 
     def is_free(self) -> bool:
         """Tell whether no turn lasts on this host."""
-        if self._turns:
+        if self._turns or self._alone:
             return False
         try:
             lock = self._file("local.lock")
@@ -163,6 +191,7 @@ class LocalTurns:
                 pid_start=self._pid_start,
                 request_id=request_id,
                 vram_bytes=vram_bytes,
+                is_relayed=self._relays,
             )
             book.next_number += 1
             book.tickets.append(ticket)
@@ -185,7 +214,7 @@ class LocalTurns:
         for other in list(book.tickets):
             if other.number == ticket.number:
                 return True
-            if self._is_alive(other.owner):
+            if self._is_alive(other.owner) or _is_used_still(other):
                 return False
             book.tickets.remove(other)
         raise AssertionError(f"ticket {ticket.number} is not among the tickets of {self._folder}")
@@ -204,7 +233,7 @@ class LocalTurns:
             return True
         path = self._folder / owner
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -229,18 +258,29 @@ class LocalTurns:
             after = msgspec.json.encode(book)
             if after != before:
                 draft = path.with_suffix(".new")
+                draft.unlink(missing_ok=True)  # another user may have died over his
                 draft.write_bytes(after)
                 draft.replace(path)
         finally:
             fcntl.flock(guard, fcntl.LOCK_UN)
 
     def _file(self, name: str) -> int:
+        """Open a file to lock; that needs no right to write it, which another user of the folder may not have."""
         if name not in self._files:
             self._make_folder()
-            self._files[name] = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            self._files[name] = os.open(self._folder / name, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
         return self._files[name]
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._folder.is_symlink():
             raise PermissionError(f"{self._folder} is a symbolic link: set CF_ORCH_RUNTIME_DIR to a folder of your own")
+
+
+def _is_used_still(ticket: Ticket) -> bool:
+    """Tell whether the process that a relayed turn was for may not have taken the lock over yet."""
+    if not (ticket.is_relayed and ticket.has_turn):
+        return False
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    ticket.dead_since = now if ticket.dead_since is None else ticket.dead_since
+    return now - ticket.dead_since < RELAYED_TURN_GRACE_S

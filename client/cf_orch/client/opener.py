@@ -1,20 +1,23 @@
 """Opening a lease: `async with` for tasks, `with` for threads.
 
 Whatever ends the block, or the wait before it, gives the lease back: leaving, an exception, a cancellation at any
-await, Ctrl-C.  A lease that is lost ends the block: an ``async with`` block is cancelled at its next await, and the
+await, Ctrl-C.  A checkpoint() or restore() that runs then ends before: an async one is cancelled, a plain one is
+waited for.  A lease that is lost ends the block: an ``async with`` block is cancelled at its next await, and the
 cancellation becomes LeaseLost on the way out (as ``asyncio.timeout`` does it); a ``with`` block hears of it from its
 next call on the lease, and at its end.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cf_orch.client.claim import Claim
 from cf_orch.client.errors import LeaseLost, LeaseRefused
+from cf_orch.client.hooks import Callbacks, is_inside_callback
 from cf_orch.client.io_thread import IoThread
 from cf_orch.client.lease import AsyncLease, Lease, claims_in_use
 from cf_orch.client.session import Session
@@ -32,15 +35,22 @@ _open_claims: ContextVar[tuple[Claim, ...]] = ContextVar("open_claims", default=
 class LeaseOpener:
     """Opens one lease at a time, with ``async with`` or with ``with``."""
 
-    def __init__(self, coordinator: "ResourceCoordinator", slot: VRAMSlot, *, evictable: bool) -> None:
+    def __init__(
+        self,
+        coordinator: "ResourceCoordinator",
+        slot: VRAMSlot,
+        checkpoint: Callable[[], Any] | None,
+        restore: Callable[[], Any] | None,
+    ) -> None:
         """Use ``ResourceCoordinator.lease``."""
         self._coordinator = coordinator
         self._slot = slot
-        self._evictable = evictable
+        self._checkpoint = checkpoint
+        self._restore = restore
         self._open: _Open | None = None
 
     async def __aenter__(self) -> AsyncLease:
-        opened = self._begin()
+        opened = self._begin(asyncio.get_running_loop())
         interruption = _Interruption(opened.claim)
         opened.interruption = interruption
         try:
@@ -70,7 +80,7 @@ class LeaseOpener:
                 "`with coordinator.lease(...)` would block the running event loop and all its tasks: "
                 "write `async with`, or call it in a thread (asyncio.to_thread)"
             )
-        opened = self._begin()
+        opened = self._begin(None)
         try:
             opened.claim.granted.result()
             opened.warn_if_local()
@@ -89,20 +99,30 @@ class LeaseOpener:
         opened.let_go().result()
         opened.raise_loss(error, swallow=False)
 
-    def _begin(self) -> "_Open":
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> "_Open":
         if self._open is not None:
             raise RuntimeError("this lease is open already: call coordinator.lease(slot) again for another one")
         session, io = self._coordinator.session_for(self._slot.service)
-        for claim in claims_in_use.get():
-            if claim.request.evictable and claim.request.service == self._slot.service:
-                raise LeaseRefused(
-                    "waits_for_itself",
-                    f"this is asked for inside use() of lease {claim.held.id} of the same service, which could not be "
-                    "evicted meanwhile: it might wait for itself. Leave use() first",
-                )
-        claim = Claim(self._slot, evictable=self._evictable, within=_open_claims.get())
+        self._check_waits_for_nothing_here()
+        hooks = None if self._checkpoint is None else Callbacks(self._checkpoint, self._restore, loop)
+        claim = Claim(self._slot, evictable=hooks is not None, within=_open_claims.get(), hooks=hooks)
+        _open_claims.set((*_open_claims.get(), claim))
+        if hooks is not None:
+            hooks.run_in_this_context()
         self._open = _Open(claim, session, io)
         return self._open
+
+    def _check_waits_for_nothing_here(self) -> None:
+        """Whoever asks where he keeps a lease of his own from being evicted might wait for himself."""
+        inside = [("use()", claim) for claim in claims_in_use.get() if claim.request.evictable]
+        inside += [("a callback", claim) for claim in _open_claims.get() if is_inside_callback(claim.hooks)]
+        for where, claim in inside:
+            if claim.request.service == self._slot.service:
+                raise LeaseRefused(
+                    "waits_for_itself",
+                    f"this is asked for inside {where} of lease {claim.held.id} of the same service, which could not "
+                    f"be evicted meanwhile: it might wait for itself. Leave {where} first",
+                )
 
 
 class _Open:
@@ -114,7 +134,6 @@ class _Open:
         self.io = io
         self.interruption: _Interruption | None = None
         io.soon(session.ask, claim)
-        _open_claims.set((*_open_claims.get(), claim))
 
     def warn_if_local(self) -> None:
         """Say so, where the caller sees it."""
@@ -134,7 +153,7 @@ class _Open:
     def raise_loss(self, error: BaseException | None, *, swallow: bool) -> None:
         """Turn a block that ended well, or by our own interruption, into LeaseLost if the lease was lost."""
         if self.claim.loss is not None and (error is None or (swallow and isinstance(error, asyncio.CancelledError))):
-            raise LeaseLost(self.claim.loss) from error
+            raise LeaseLost(self.claim.loss) from (self.claim.loss_cause or error)
 
 
 class _Interruption:
@@ -153,7 +172,7 @@ class _Interruption:
         """The block begins.  Raises LeaseLost if the lease is lost already."""
         self._is_armed = True
         if self._claim.loss is not None:
-            raise LeaseLost(self._claim.loss)
+            raise LeaseLost(self._claim.loss) from self._claim.loss_cause
 
     def disarm(self) -> bool:
         """The block has ended; tell whether the task was cancelled by this interruption, and by nothing else."""

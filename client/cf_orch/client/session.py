@@ -7,8 +7,9 @@ introduction opens the session under the same id and names all that is held and 
 again, under the same request ids, for what the coordinator does not know.  Between the end of one connection and the
 next introduction ``_link`` is None: claims that come then wait for it.
 
-When nobody answers, ``_away`` says why, and the fallback decides for waiting claims: they go local, wait, or fail.
-What is held goes on: in doubt from 2/3 of the time to live, then as a local lease, or lost at 4/3 (see ``belief``).
+When nobody answers, ``_away`` says why, and the fallback decides for claims that wait, for their first grant or for
+their return from an eviction: they go local, wait, or fail.  What is held goes on: in doubt from 2/3 of the time to
+live, then as a local lease, or lost at 4/3 (see ``belief``).
 
 Whoever leaves a claim need not know what the coordinator heard of it: the request is cancelled by its id, again after
 each introduction, until that is acknowledged.
@@ -22,31 +23,33 @@ import time
 import uuid
 import warnings
 from collections.abc import Coroutine
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from cf_orch.client.away import LocalLeases
 from cf_orch.client.belief import Belief
+from cf_orch.client.calls import Calls
 from cf_orch.client.claim import Claim, Phase
-from cf_orch.client.claims import HOLDING, Claims
+from cf_orch.client.claims import Claims
 from cf_orch.client.connection import Connection, ConnectionLost, ProblemAnswered
-from cf_orch.client.errors import CoordinatorAwayWarning, LeaseError, LeaseLost, LeaseRefused, NotAuthorized
-from cf_orch.client.introduction import is_crowded, said
+from cf_orch.client.errors import CoordinatorAwayWarning, LeaseError, LeaseRefused, NotAuthorized
+from cf_orch.client.eviction import Wish
+from cf_orch.client.handover import HandOver
 from cf_orch.client.line import Connect, Line
 from cf_orch.client.local import LocalTurns
+from cf_orch.client.patience import Patience
+from cf_orch.client.without import Fallback, Without
+from cf_orch.client.yielding import Yielding
 from cf_orch.protocol.errors import Problem
 from cf_orch.protocol.messages import LeaseInfo, Notice, SessionRequest
 
 __all__ = ["Fallback", "Session"]
 
-Fallback = Literal["local", "wait", "fail"]
-
 RESTART_GRACE_S = 10.0
-LOOK_EVERY_S = 0.1
-READ_BEFORE_TIMEOUT_S = 0.1
-TIMEOUT_GRACE_S = 1.0
 CLOSED_WITHIN_S = 1.0
+NOTICES = frozenset({"granted", "evict", "withdrawn", "resume", "lost"})
+"""Those that are about a lease."""
 
 
 class Session:
@@ -55,22 +58,35 @@ class Session:
     def __init__(
         self, registration: SessionRequest, connect: Connect, turns: LocalTurns, local: LocalLeases, fallback: Fallback
     ) -> None:
-        """Do nothing yet; ``registration`` is what is said of this process, but for the session's id."""
+        """Do nothing yet; ``registration`` is what is said of this process, a session's id only to take one over."""
         self.belief = Belief()
-        self._id = uuid.uuid4().hex
+        self._id = registration.session_id or uuid.uuid4().hex
         self._registration = msgspec.structs.replace(registration, session_id=self._id)
-        self._own_hosts = {None, "any", registration.host_name, registration.host_id}
         self._turns = turns
         self._local = local
-        self._fallback: Fallback = fallback
         self._claims = Claims(turns)
+        self._calls = Calls(self._id, self._claims, self._take, self._spawn)
+        self._hand_over = HandOver(self._calls, turns, self._handed_over)
+        self._patience = Patience(self._claims, self._calls, self._spawn)
+        self._without = Without(
+            self._registration, fallback, self.belief, self._claims,
+            turns=turns, local=local, changed=self._advance, warn=self.warn_away,
+        )  # fmt: skip
         self._line = Line(self._registration, connect, self._claims, self.belief, self)
-        self._link: Connection | None = None
-        self._away: LeaseError | None = None
+        self._yielding: dict[Claim, Yielding] = {}
+        self._heard_early: set[Claim] = set()
         self._was_told_away = False
         self._stopping_until = 0.0
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def _link(self) -> Connection | None:
+        return self._calls.link
+
+    @property
+    def _away(self) -> LeaseError | None:
+        return self._without.away
 
     # --- what faces ask for
 
@@ -84,22 +100,33 @@ class Session:
         self._claims.add(claim)
         if self._link is not None:
             self._spawn(self._request(self._link, claim))
-        elif self._away is not None:
-            self._do_without(claim, self._away)
+        else:
+            self._without.seek(claim)
         if claim.request.max_wait_s is not None:
-            self._bound_wait(claim, claim.asked_at + claim.request.max_wait_s)
+            self._patience.bound(claim, claim.request.max_wait_s)
 
     async def let_go(self, claim: Claim) -> None:
-        """Give a claim back, or take it back; returns when the coordinator has heard, or cannot hear."""
+        """Give a claim back, or take it back; returns when the coordinator has heard, or cannot hear.
+
+        A checkpoint or restore that runs ends before.
+        """
+        if (yielding := self._yielding.get(claim)) is not None:
+            await yielding.end()
+            self._yielding.pop(claim, None)
         self._claims.leave(claim)
         self._tell_news()
         await self._local.withdraw(claim)
-        if claim.request_id in self._claims.abandoned and self._link is not None:
-            await self._cancel(self._link, claim.request_id)
+        if claim.request_id in self._claims.abandoned:
+            await self._calls.cancel(claim.request_id)
 
-    async def until_sure(self, claim: Claim) -> None:
-        """Wait until the claim is believed in.  Raises LeaseLost."""
-        while not claim.held.local and self.belief.in_doubt:
+    async def until_usable(self, claim: Claim) -> None:
+        """Wait until the claim is believed in, and its memory is there.
+
+        Raises LeaseLost, and CoordinatorUnreachable where nobody answers who could give the memory back.
+        """
+        while (not claim.held.local and self.belief.in_doubt) or not claim.gate.is_open:
+            if claim.is_away and self._without.failure is not None:
+                raise self._without.failure
             await self._news.wait()
 
     def warn_away(self, claim: Claim) -> None:
@@ -115,36 +142,52 @@ class Session:
 
     async def loaded(self, claim: Claim) -> None:
         """Say that the engine is up.  Raises LeaseLost, LeaseRefused."""
-        await self._say(claim, "lease.loaded")
+        await self._calls.say(claim, "lease.loaded")
         claim.is_loaded = True
 
     async def idle(self, claim: Claim) -> None:
         """Say that the memory is kept warm, unused.  Raises LeaseLost, LeaseRefused."""
-        await self._say(claim, "lease.idle")
-        if not claim.is_idle:
-            claim.is_idle = True
+        before = claim.idle_since
+        claim.idle_since = before or time.monotonic()
+        try:
+            await self._calls.say(claim, "lease.idle")
+        except LeaseRefused:
+            claim.idle_since = before
+            raise
+        if before is None:
             self._claims.put_down(claim)
 
     async def busy(self, claim: Claim) -> None:
-        """Say that the memory is used again; wait for a turn where there is no coordinator.  Raises as ``idle``."""
+        """Say that the memory is used again, or wanted again where it was given up meanwhile.  Raises as ``idle``.
+
+        Memory that is there waits for a turn where there is no coordinator.
+        """
         while claim.is_idle:
-            if self._link is None and self._away is not None and self._fallback == "local":
-                claim.is_idle = not await self._local.resume(claim)
-            else:
-                self._turns.use(claim.request_id)
-                claim.is_idle = False
-        await self._say(claim, "lease.busy")
+            if claim.is_away:
+                claim.idle_since = None
+                self._seek(claim)
+            elif self._link is None and self._away is not None and self._without.fallback == "local":
+                if await self._local.resume(claim):
+                    claim.idle_since = None
+            else:  # whoever answers may take a turn for it, which ours must not be in the way of
+                claim.idle_since = None
+                await self._calls.say(claim, "lease.busy")
+                if not claim.is_away:
+                    self._claims.pick_up(claim)
+                return
+        await self._calls.say(claim, "lease.busy")
 
     async def attach(self, claim: Claim, pid: int, pid_start: int | None) -> None:
         """Name a process that uses the memory.  Raises LeaseLost, LeaseRefused."""
-        await self._say(claim, "lease.attach", pid=pid, pid_start=pid_start)
+        await self._calls.say(claim, "lease.attach", pid=pid, pid_start=pid_start)
         claim.pids.append((pid, pid_start))
 
     async def close(self) -> None:
-        """End the session and with it all its leases."""
+        """End the session and with it all its leases; a callback that runs has a moment to end."""
         await self._local.withdraw(*self._claims)
         for claim in self._claims:
             self._claims.lose(claim, "the ResourceCoordinator was closed")
+        await asyncio.gather(*(yielding.end(within_s=CLOSED_WITHIN_S) for yielding in self._yielding.values()))
         if self._line.connection is not None:
             with contextlib.suppress(ConnectionLost, ProblemAnswered, TimeoutError):
                 async with asyncio.timeout(CLOSED_WITHIN_S):
@@ -167,12 +210,15 @@ class Session:
 
     def introduced(self, connection: Connection, known: dict[str, LeaseInfo]) -> None:
         """Agree with what the coordinator knows, ask for what it does not, and take back what was left."""
-        self._link, self._away = connection, None
+        self._calls.link, self._without.away = connection, None
         self._was_told_away, self._stopping_until = False, 0.0
+        early, self._heard_early = self._heard_early, set()
         for claim in self._claims:
             self._reconcile(connection, claim, known.get(claim.request_id))
+            if claim in early:  # the answer may be older than what was heard
+                self._spawn(self._calls.read(claim))
         for request_id in self._claims.abandoned:
-            self._spawn(self._cancel(connection, request_id))
+            self._spawn(self._calls.cancel(request_id))
         self._tell_news()
 
     def renewed(self) -> None:
@@ -181,16 +227,20 @@ class Session:
 
     def down(self) -> None:
         """Say nothing until the next introduction."""
-        self._link = None
+        self._calls.link = None
+        self._turns.refresh()
 
     def missed(self, error: LeaseError) -> None:
         """Do without, unless a restart was announced just now."""
         if self.belief.now() < self._stopping_until and not isinstance(error, NotAuthorized):
             return
-        self._away = error
+        self._without.away = error
         for claim in self._claims:
+            claim.eviction.left_alone()
+            self._advance(claim)
             if claim.phase is Phase.WAITING:
-                self._do_without(claim, error)
+                self._without.seek(claim)
+        self._tell_news()
 
     def refused(self, problem: Problem) -> None:
         """Pass the refusal on to those who wait."""
@@ -202,149 +252,80 @@ class Session:
         """Take a notice in; one of an unknown kind says nothing to this client."""
         if notice.notice == "stopping":
             self._stopping_until = self.belief.now() + RESTART_GRACE_S
-        elif notice.notice in ("granted", "lost") and notice.lease is not None:
+        elif notice.notice in NOTICES and notice.lease is not None:
             claim = self._claims.get(notice.lease.request_id)
             if claim is not None:
+                claim.notices += 1
+                if self._link is None:
+                    self._heard_early.add(claim)
                 self._take(claim, notice.lease)
+                if claim.hooks is not None:
+                    self._spawn(self._calls.restate(claim))
 
     def _reconcile(self, connection: Connection, claim: Claim, info: LeaseInfo | None) -> None:
         """Agree with the coordinator's answer to a sync, and ask for what is not in it."""
         old_id = claim.info.id if claim.info else None
-        if info is not None and claim.phase is Phase.WAITING and info.state in HOLDING:
-            self._spawn(self._hand_over(claim, info))
-        elif info is not None:
-            self._take(claim, info)
+        if info is not None:
+            self._take(claim, info, is_answer=True, came_back=True)
             if claim.phase is Phase.HELD:
-                self._spawn(self._restate(connection, claim, is_new=info.id != old_id))
+                self._spawn(self._calls.restate(claim, is_new=info.id != old_id))
+        elif claim.is_away:
+            claim.eviction.heard(Wish.AWAY, is_answer=True)
+            self._claims.rename(claim)
+            self._advance(claim)
         elif claim.phase is Phase.HELD and claim.is_known:
             self._claims.lose(claim, f"the coordinator ended lease {old_id} while it could not be reached")
         else:  # it waits, or is held locally without the coordinator having adopted it
             self._spawn(self._request(connection, claim))
 
-    async def _restate(self, connection: Connection, claim: Claim, *, is_new: bool) -> None:
-        """Say again what the coordinator may have forgotten of a lease."""
-        if claim.phase is not Phase.HELD:
-            return
-        state, lease_id = claim.held.state, claim.held.id
-        with contextlib.suppress(ConnectionLost, ProblemAnswered):
-            if is_new:
-                for pid, pid_start in claim.pids:
-                    fields = {"lease_id": lease_id, "pid": pid, "pid_start": pid_start}
-                    await connection.call("lease.attach", LeaseInfo, **fields)
-            if claim.is_loaded and state == "loading":
-                await connection.call("lease.loaded", LeaseInfo, lease_id=lease_id)
-            if claim.is_idle and state != "idle":
-                self._take(claim, await connection.call("lease.idle", LeaseInfo, lease_id=lease_id))
+    # --- what becomes of a claim
 
-    def _take(self, claim: Claim, info: LeaseInfo) -> None:
-        if claim.phase is Phase.WAITING and info.state in HOLDING and not (self._link and self._turns.is_free()):
-            self._spawn(self._hand_over(claim, info))
-        elif self._claims.take(claim, info) and self._link is not None:
+    def _take(self, claim: Claim, info: LeaseInfo, *, is_answer: bool = False, came_back: bool = False) -> None:
+        """Take in what a lease reads; a grant that ``came_back`` from an outage, or met one, is handed over."""
+        if claim.is_grant(info) and not info.local and (came_back or not self._hand_over.is_free):
+            claim.will_be_granted(info, is_answer=is_answer)
+            self._spawn(self._hand_over.pass_on(claim))
+            return
+        is_to_ask = self._claims.take(claim, info, is_answer=is_answer)
+        if is_to_ask and claim.phase is Phase.WAITING and self._link is not None:
             self._spawn(self._request(self._link, claim))
+        if claim.hooks is not None:
+            self._advance(claim)
         if claim.loss is not None:
             self._tell_news()
 
-    async def _hand_over(self, claim: Claim, info: LeaseInfo) -> None:
-        """Pass a grant on when its memory is free: local leases may use it that were taken before anybody heard of it.
+    def _handed_over(self, claim: Claim, info: LeaseInfo) -> None:
+        self._claims.take(claim, info)
+        self._advance(claim)
 
-        They end, or come back to the coordinator, which then shows the device as over-committed until it fits.  A turn
-        of another process that does neither for long does not follow this coordinator: it is not waited for.
-        """
-        patient_until = self.belief.now() + RESTART_GRACE_S
-        with contextlib.suppress(ConnectionLost, ProblemAnswered):
-            while claim.phase is Phase.WAITING and claim.request_id == info.request_id:
-                is_free = self._turns.is_free() or (not self._turns.has_turn and self.belief.now() > patient_until)
-                if self._link is None or not is_free or await is_crowded(self._link, info):
-                    await asyncio.sleep(LOOK_EVERY_S)
-                elif claim.request_id == info.request_id:
-                    self._claims.take(claim, info)
+    def _advance(self, claim: Claim) -> None:
+        """Let a claim's eviction go on, and let who waits for its memory know."""
+        if claim.hooks is not None and claim.phase is Phase.HELD and claim not in self._yielding:
+            self._yielding[claim] = Yielding(claim, self._claims, self._calls, self._advance)
+        yielding = self._yielding.get(claim)
+        if yielding is None or yielding.advance():
+            self._tell_news()
+        if claim.is_away:
+            self._seek(claim)
 
-    # --- calls
+    def _seek(self, claim: Claim) -> None:
+        """Get memory back that was given up, where the coordinator does not see to it."""
+        if self._link is None:
+            self._without.seek(claim)
+        elif claim.wants_memory and not claim.was_sent:
+            self._spawn(self._request(self._link, claim))
 
     async def _request(self, connection: Connection, claim: Claim) -> None:
-        if claim.phase is Phase.OVER:
-            return
-        claim.was_sent = True
-        fields = said(claim.request) | {"session_id": self._id}
-        try:
-            self._take(claim, await connection.call("lease.request", LeaseInfo, **fields))
-        except ConnectionLost:
-            pass  # asked again after the next introduction
-        except ProblemAnswered as answered:
-            problem = answered.problem
-            if problem.code == "unknown_session":
-                await connection.close()  # and introduce this session anew
-            elif problem.code != "stopping" and claim.phase is Phase.WAITING:
-                self._claims.refuse(claim, LeaseRefused(problem.code, problem.detail, problem.numbers))
-
-    async def _cancel(self, connection: Connection, request_id: str) -> None:
-        with contextlib.suppress(ConnectionLost, ProblemAnswered):
-            await connection.tell("lease.cancel", request_id=request_id)
-            self._claims.abandoned.discard(request_id)
-
-    async def _say(self, claim: Claim, op: str, **fields: Any) -> None:
-        """Say something of a held lease; what is not heard now is said again after the next introduction."""
-        lease, link = claim.held, self._link
-        if link is None or lease.local:
-            return
-        try:
-            self._take(claim, await link.call(op, LeaseInfo, lease_id=lease.id, **fields))
-        except ConnectionLost:
-            return
-        except ProblemAnswered as answered:
-            problem = answered.problem
-            if problem.code not in ("lease_ended", "unknown_lease"):
-                raise LeaseRefused(problem.code, problem.detail, problem.numbers) from None
-            self._claims.lose(claim, problem.detail)
-            raise LeaseLost(problem.detail) from None
-
-    # --- the end of a wait
-
-    def _bound_wait(self, claim: Claim, ends_at: float) -> None:
-        """Look again when the claim's wait is about to end; a claim that is over by then needs no look."""
-        delay_s = ends_at - READ_BEFORE_TIMEOUT_S - time.monotonic()
-        claim.timer = asyncio.get_running_loop().call_later(
-            max(0.0, delay_s), lambda: self._spawn(self._end_wait(claim, ends_at))
-        )
-
-    async def _end_wait(self, claim: Claim, ends_at: float) -> None:
-        """Read what it waits for just before the coordinator ends the wait; end it here where none does."""
-        if claim.phase is Phase.WAITING and claim.info is not None and self._link is not None:
-            with contextlib.suppress(ConnectionLost, ProblemAnswered):
-                self._take(claim, await self._link.call("lease.get", LeaseInfo, lease_id=claim.info.id))
-        await asyncio.sleep(ends_at - time.monotonic())
-        if self._link is not None:
-            await asyncio.sleep(TIMEOUT_GRACE_S)
-        if claim.phase is Phase.WAITING:
-            self._claims.time_out(claim, "no coordinator answered" if self._link is None else "the queue did not move")
-
-    # --- while nobody answers
-
-    def _do_without(self, claim: Claim, error: LeaseError) -> None:
-        if isinstance(error, NotAuthorized) or self._fallback == "fail":
-            self._claims.refuse(claim, type(error)(str(error)))
-        elif self._fallback == "local" and claim.request.host in self._own_hosts:
-            self._local.begin(claim)
+        await self._calls.request(connection, claim)
 
     async def _guard(self) -> None:
-        """Stop believing in time."""
+        """Stop believing in time, and let idle local leases make room."""
         while True:
             await asyncio.sleep(self.belief.look_in_s)
             self._turns.refresh()
-            for claim in self._claims:
-                if claim.phase is Phase.HELD and not claim.is_local and self._link is None:
-                    self._doubt(claim)
-
-    def _doubt(self, claim: Claim) -> None:
-        here = all(device.host == self._registration.host_name for device in claim.held.devices)
-        if self._fallback != "local" or not here:
-            if self.belief.over:
-                self._claims.lose(claim, "no heartbeat was acknowledged in time: the memory may be somebody else's now")
-        elif self.belief.over or (self.belief.in_doubt and self._away is not None):
-            claim.info = msgspec.structs.replace(claim.held, local=True, token=None)
-            with contextlib.suppress(CoordinatorAwayWarning):
-                self.warn_away(claim)
-            self._tell_news()
+            if self._link is None:
+                self._without.doubt()
+                self._without.make_room()
 
     # --- help
 
