@@ -43,6 +43,7 @@ def _plan(*, quick: bool) -> list[tuple[str, Callable[[Path], list[Figure]]]]:
     return [
         ("one client", lambda d: asyncio.run(measures.uncontended(d, 300 * scale))),
         ("hand-off", lambda d: asyncio.run(measures.hand_off(d, 50 * scale))),
+        ("making way", lambda d: asyncio.run(measures.making_way(d, 20 * scale))),
         ("64 clients, 6 at a time", lambda d: _contended(d, 4.0, scale)),
         ("64 clients, one at a time", lambda d: _contended(d, 16.0, scale)),
         ("decisions", lambda _: measures.decision_cost(pairs=200 * scale)),
