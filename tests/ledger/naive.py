@@ -6,6 +6,7 @@ It shares no code with the ledger: it reads its settings and the structs of its 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import permutations
+from math import inf
 
 from cf_orch.ledger.records import Pid, Process, Sample, Slot
 from cf_orch.ledger.settings import Settings
@@ -331,7 +332,8 @@ def share_out(dev: Dev, sample: Sample, jobs: list[Job]) -> tuple[dict[str, int]
     if not any(process.used_bytes for process in sample.processes):
         by_growth = set(seen)
     for process in sample.processes:
-        owners = [job for job in jobs if _names(_pids_on(job, dev), process)]
+        near = {job.id: _distance(_pids_on(job, dev), process) for job in jobs}
+        owners = [job for job in jobs if near[job.id] == min(near.values()) < inf]
         if process.used_bytes is None:
             by_growth.update(job.id for job in owners)
         elif owners:
@@ -355,12 +357,13 @@ def _pids_on(job: Job, dev: Dev) -> list[Pid]:
     return job.pids if job.host in (None, dev.host) else []
 
 
-def _names(pids: list[Pid], process: Process) -> bool:
-    for pid, start in [(process.pid, process.pid_start), *process.ancestors]:
+def _distance(pids: list[Pid], process: Process) -> float:
+    """How many generations lie between a process and the nearest of its family that is among the pids."""
+    for distance, (pid, start) in enumerate([(process.pid, process.pid_start), *process.ancestors]):
         for own, own_start in pids:
             if pid == own and (None in (start, own_start) or start == own_start):
-                return True
-    return False
+                return distance
+    return inf
 
 
 def _pour(amount: int, jobs: list[Job], seen: dict[str, int], uuid: str) -> int:

@@ -33,6 +33,14 @@ def test_an_ancestor_counts_as_the_lease() -> None:
     assert account(6, [process(7, 6, 50, (5, 40), (1, 10))], [claim("a", 1, 1)]).seen_bytes == {"a": 6}
 
 
+def test_a_process_is_its_nearest_owners() -> None:
+    """A child that was attached to one lease is not shared with another lease of its parent, older or leaving."""
+    claims = [claim("old", 1, 1, kept=6, closing=True), claim("new", 2, 1, 7)]
+
+    assert account(6, [process(7, 6, 50, (1, 10))], claims).seen_bytes == {"old": 0, "new": 6}
+    assert account(6, [process(1, 6)], claims).seen_bytes == {"old": 6, "new": 0}
+
+
 def test_a_number_used_again_is_another_process() -> None:
     """A process with the same number and another start is foreign; where one start is not known it is the same."""
     later, unknown = process(1, 6, 99), process(1, 6)

@@ -92,9 +92,10 @@ class LocalLeases:
         took(claim, self._lease(claim, ticket.number, devices))
 
     async def _fitting(self, request: LeaseRequest, need_bytes: int) -> list[DeviceRef]:
-        """Wait, with the turn in hand, until enough devices have room; none where the host shows no device at all."""
+        """Wait, with the turn in hand, until enough devices have room; none where the host shows none that is meant."""
         while True:
-            samples = await asyncio.to_thread(self._look)
+            looked = await asyncio.to_thread(self._look)
+            samples = [sample for sample in looked if any(_is_pinned(pin, sample) for pin in _pins(request))]
             chosen = _choose(samples, request, need_bytes)
             if chosen or not samples:
                 return [
@@ -139,15 +140,16 @@ def _size_gb(request: LeaseRequest) -> float:
     return 0.0 if request.vram_gb == "auto" else request.vram_gb
 
 
+def _pins(request: LeaseRequest) -> list[str | int | None]:
+    return list(request.device) if isinstance(request.device, list) else [request.device]
+
+
 def _choose(samples: list[DeviceSample], request: LeaseRequest, need_bytes: int) -> list[DeviceSample]:
     """The devices with the most free memory among those that would do; none if there are not enough of them."""
-    pins = request.device if isinstance(request.device, list) else [request.device]
     able = [
         sample
         for sample in samples
-        if (sample.free_bytes or 0) >= need_bytes
-        and set(request.requires) <= set(sample.capabilities)
-        and any(_is_pinned(pin, sample) for pin in pins)
+        if (sample.free_bytes or 0) >= need_bytes and set(request.requires) <= set(sample.capabilities)
     ]
     able.sort(key=lambda sample: (-(sample.free_bytes or 0), sample.uuid or ""))
     return able[: request.gpus] if len(able) >= request.gpus else []

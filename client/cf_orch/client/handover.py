@@ -55,7 +55,7 @@ class HandOver:
             link = self._calls.link
             if link is None or not (self._turns.is_free() or is_impatient) or await self._is_crowded(link, info):
                 await asyncio.sleep(LOOK_EVERY_S)
-            elif claim.info is info:
+            elif claim.info is info and (self._turns.is_free() or is_impatient):  # a turn may have begun meanwhile
                 self._done(claim, info)
                 return
 

@@ -137,7 +137,15 @@ class LocalTurns:
             return True
         if not self._users:
             fcntl.flock(lock, fcntl.LOCK_UN)
-        return True
+        return not self._is_turn_orphaned()
+
+    def _is_turn_orphaned(self) -> bool:
+        """Tell whether a sidecar died just now whose turn another process may still be about to take over."""
+        with self._tickets() as book:
+            return any(
+                ticket.has_turn and not self._is_alive(ticket.owner) and _is_used_still(ticket)
+                for ticket in book.tickets
+            )
 
     # --- turns
 

@@ -11,7 +11,7 @@ COMMANDS = {
     "serve": ("cf_orch.coordinator.commands.serve", "run the coordinator"),
     "sidecar": ("cf_orch.sidecar.serve", "stand beside a product and keep it safe while the coordinator is away"),
     "run": ("cf_orch.sidecar.run", "run any program under a lease"),
-    "demo": ("cf_orch.sidecar.demo.command", "watch two real models take turns in this machine's RAM"),
+    "demo": ("cf_orch.sidecar.demo.command", "watch two real models yield to each other and survive their coordinator"),
     "status": ("cf_orch.coordinator.commands.status", "show who holds the cards, who waits, and why"),
     "devices": ("cf_orch.coordinator.commands.devices", "list the devices and what is on them"),
     "leases": ("cf_orch.coordinator.commands.leases", "list the leases"),

@@ -1,6 +1,6 @@
 """Whose bytes the driver shows: a pure function of one sample and of the leases on the device.
 
-1. A process that has bytes is matched with the leases that name it or one of its ancestors, by id and start time.
+1. A process that has bytes is matched with the leases that name it, else its nearest ancestor, by id and start time.
    Its bytes fill those leases; what is left over is over-use of the newest that is not leaving.
 2. What no lease claimed by process is unclaimed.  Leases without known processes, leases of which a process is
    listed without its bytes, and all leases where no process is listed with bytes, are given the growth of the
@@ -37,13 +37,11 @@ class Claim(NamedTuple):
     promised_bytes: int
     leaving: bool
 
-    def owns(self, process: Process) -> bool:
-        """Tell whether a process, or one of its ancestors, is the lease's; an unknown start time matches any."""
-        family = ((process.pid, process.pid_start), *process.ancestors)
+    def names(self, process: Pid) -> bool:
+        """Tell whether a process is known as the lease's; an unknown start time matches any."""
+        pid, start = process
         return any(
-            pid == other and (start is None or other_start is None or start == other_start)
-            for pid, start in self.pids
-            for other, other_start in family
+            pid == own and (start is None or own_start is None or start == own_start) for own, own_start in self.pids
         )
 
 
@@ -63,7 +61,7 @@ def attribute(sample: Sample, claims: Iterable[Claim], floor_bytes: int | None) 
     foreign: list[Process] = []
     unsized: set[str] = set()
     for process in sample.processes:
-        owners = [claim for claim in by_age if claim.owns(process)]
+        owners = _owners(process, by_age)
         if owners and process.used_bytes is None:
             unsized.update(claim.lease_id for claim in owners)
         elif owners:
@@ -86,6 +84,15 @@ def attribute(sample: Sample, claims: Iterable[Claim], floor_bytes: int | None) 
     floor = min(bounds)
     left = _fill(unclaimed - floor, growing, seen)
     return Account(seen, floor + left, tuple(foreign), floor)
+
+
+def _owners(process: Process, claims: list[Claim]) -> list[Claim]:
+    """The leases whose process it is; else those of its nearest ancestor that is anybody's."""
+    for member in ((process.pid, process.pid_start), *process.ancestors):
+        owners = [claim for claim in claims if claim.names(member)]
+        if owners:
+            return owners
+    return []
 
 
 def _fill(amount: int, claims: list[Claim], seen: dict[str, int]) -> int:

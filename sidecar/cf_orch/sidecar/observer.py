@@ -60,6 +60,11 @@ class Observer:
         self.attached_pids: tuple[Pid, ...] = ()
         self.missing_driver: str | None = None
 
+    @property
+    def host_id(self) -> str:
+        """Whose devices these are."""
+        return self._identity.host_id
+
     def look(self) -> DeviceReportRequest:
         """Look at every device once; blocks for milliseconds."""
         nvidia = self._read_nvidia()

@@ -18,10 +18,12 @@ from rich.console import Console
 from cf_orch.sidecar.commands.failures import EXIT_WRONG_USAGE, CommandFailed, reported
 from cf_orch.sidecar.demo.environment import BuildFailed, Environment, cache_folder, running_paths
 from cf_orch.sidecar.demo.parts import INSTALLED_MB, PARTS, download_mb, requirements
-from cf_orch.sidecar.demo.processes import Died
-from cf_orch.sidecar.demo.stage import play
+from cf_orch.sidecar.demo.play import play
+from cf_orch.sidecar.demo.plot import CannotPlot, check_can_plot, plot
+from cf_orch.sidecar.demo.processes import Died, NotUp
+from cf_orch.sidecar.demo.summary import sum_up
 from cf_orch.sidecar.demo.timeline import Timeline, make_console
-from cf_orch.sidecar.demo.verdict import find
+from cf_orch.sidecar.demo.verdict.findings import find
 
 __all__ = ["configure", "run"]
 
@@ -33,6 +35,7 @@ T = TypeVar("T")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Say which flags there are."""
     parser.add_argument("--yes", action="store_true", help="install the parts without asking")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="also draw the memory over time, as a PNG")
     parser.add_argument("--keep", action="store_true", help="keep the coordinator's journal and all logs afterwards")
 
 
@@ -40,30 +43,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit 0 if all that the demo promises was so, 1 if not, 2 if it was not allowed to install its parts."""
     console = make_console()
+    if arguments.plot is not None:
+        try:
+            check_can_plot(arguments.plot)
+        except CannotPlot as failure:
+            raise CommandFailed(str(failure), EXIT_WRONG_USAGE) from failure
     environment = Environment(cache_folder(os.environ), requirements(), installed_mb=INSTALLED_MB)
     if not (environment.complete or arguments.yes):
         _ask(console, environment)
     try:
-        good = asyncio.run(_until_ended(_demonstrate(console, environment, keep=arguments.keep)))
-    except (BuildFailed, Died) as failure:
+        good = asyncio.run(_until_ended(_demonstrate(console, environment, arguments)))
+    except (BuildFailed, Died, NotUp, CannotPlot) as failure:
         raise CommandFailed(str(failure)) from failure
-    except TimeoutError as failure:
-        raise CommandFailed("the demo's processes did not come up in time: is this machine very busy?") from failure
     except aiohttp.ClientError as failure:
         raise CommandFailed(f"the demo's coordinator does not answer: {failure}") from failure
     return 0 if good else 1
 
 
-async def _demonstrate(console: Console, environment: Environment, *, keep: bool) -> bool:
+async def _demonstrate(console: Console, environment: Environment, arguments: argparse.Namespace) -> bool:
     """Install what is missing, play, and tell; return whether all was as promised."""
     if not environment.complete:
         await _install(console, environment)
     environment.join(running_paths())
-    timeline = Timeline(console)
-    with _scratch(keep=keep) as scratch:
-        record = await play(environment.python, scratch, timeline)
+    with _scratch(keep=arguments.keep) as scratch:
+        record = await play(environment.python, scratch, Timeline(console))
     findings = find(record)
-    timeline.close(record, findings)
+    sum_up(console, record, findings)
+    if arguments.plot is not None:
+        plot(record, arguments.plot)
     return all(finding.holds for finding in findings)
 
 

@@ -1,77 +1,36 @@
-"""The frame of a product of the demo: a process that takes a lease for each turn and knows only the client library.
+"""The frame of a product of the demo: a process that does its tasks under leases and knows only the client library.
 
-It is told "take turn N" by a line with N on its stdin, and tells what happens by lines of JSON on its stdout.  When
-its stdin ends, it ends; when its own end comes, however it comes, its engines' stdin ends and they end too.
+It gets a task by a line on its stdin, and tells what happens by lines on its stdout (see ``said``).  When its stdin
+ends, it ends; when its own end comes, however it comes, its engines' stdin ends and they end too.
+
+A task's items are each done inside ``lease.use()``.  One that yields gives ``checkpoint``, which ends the process with
+the model, and ``restore``, which starts it again: the client calls the first only when no item is being done.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from cf_orch.client import LeaseError, Priority, ResourceCoordinator, VRAMSlot
+import msgspec
 
-__all__ = ["Engine", "Product", "Result", "serve_turns"]
+from cf_orch.client import Lease, LeaseError, ResourceCoordinator, VRAMSlot
+from cf_orch.sidecar.demo.engine import Engine
+from cf_orch.sidecar.demo.said import Said, Task
 
-ENDS_WITHIN_S = 5.0
+__all__ = ["Product", "Result", "serve_tasks"]
+
+LOOKED_AT_EVERY_S = 0.02
 
 
 class Result(NamedTuple):
-    """What came of a turn; not ``complete`` if the model was cut off."""
+    """What came of an item; not ``complete`` if the model was cut off."""
 
     text: str
     complete: bool = True
-
-
-class EngineFailed(Exception):  # noqa: N818 - it names what happened
-    """The process with the model ended, or said something else than it should."""
-
-
-class Engine:
-    """The process that holds the model; only its end gives the memory back, as far as the CPU is concerned."""
-
-    def __init__(self, module: str) -> None:
-        """Start it; it loads its model at once."""
-        command = [sys.executable, "-I", "-m", module]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def ask(self, line: str) -> str:
-        """Write a line, and return the line that it answers."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return self.hear()
-
-    def hear(self) -> str:
-        """Return its next line.  Raises EngineFailed if it ends instead."""
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise EngineFailed(f"the process with the model ended with status {self._process.wait()}")
-        return line.strip()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it, and wait until it is gone."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.close()
-        try:
-            self._process.wait(ENDS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
 
 
 class Product(NamedTuple):
@@ -82,27 +41,25 @@ class Product(NamedTuple):
     vram_gb: float
     engine_module: str
     work: Callable[[Engine, str, int], Result]
-    """Given the engine, the line that it said when it was loaded, and the number of the turn."""
+    """Given the engine, the line that it said when it was loaded, and the number of the item."""
 
 
-def serve_turns(product: Product) -> None:
+def serve_tasks(product: Product) -> None:
     """Be the product, until stdin ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--device", required=True)
     arguments = parser.parse_args()
-    slot = VRAMSlot(
-        product.service,
-        product.task_type,
-        product.vram_gb,
-        device=arguments.device,
-        priority=Priority.NORMAL,  # one class for both, so that they are served in the order of their asking
-    )
-    tell = _Teller()
-    with ResourceCoordinator(arguments.url, fallback="fail") as coordinator:
-        tell("ready")
+    teller = _Teller()
+    with ResourceCoordinator(arguments.url) as coordinator:
+        teller.tell("ready")
         for line in sys.stdin:
-            threading.Thread(target=_turn, args=(product, coordinator, slot, int(line), tell), daemon=True).start()
+            task = msgspec.json.decode(line, type=Task)
+            slot = VRAMSlot(
+                product.service, product.task_type, product.vram_gb, device=arguments.device, priority=task.priority
+            )
+            work = _Work(product, task, teller)
+            threading.Thread(target=work.do, args=(coordinator, slot), daemon=True).start()
 
 
 class _Teller:
@@ -111,22 +68,78 @@ class _Teller:
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def __call__(self, event: str, turn: int = 0, **details: str | int) -> None:
+    def tell(self, event: str, **details: Any) -> None:
         with self._lock:
-            print(json.dumps({"event": event, "turn": turn, **details}), flush=True)
+            print(msgspec.json.encode(Said(event, time.monotonic(), **details)).decode(), flush=True)
 
 
-def _turn(product: Product, coordinator: ResourceCoordinator, slot: VRAMSlot, turn: int, tell: _Teller) -> None:
-    try:
-        with coordinator.lease(slot) as lease:
-            tell("granted", turn, lease_id=lease.id)
-            with Engine(product.engine_module) as engine:
-                lease.attach(engine.pid)
-                tell("started", turn, pid=engine.pid)
-                loaded = engine.hear()
-                tell("loaded", turn)
-                result = product.work(engine, loaded, turn)
-                tell("result", turn, text=result.text, complete=result.complete)
-        tell("released", turn)
-    except (LeaseError, EngineFailed, OSError, ValueError) as error:
-        tell("failed", turn, why=f"{type(error).__name__}: {error}")
+class _Work:
+    """One task, from the asking to the giving back."""
+
+    def __init__(self, product: Product, task: Task, teller: _Teller) -> None:
+        self._product = product
+        self._task = task
+        self._teller = teller
+        self._lease: Lease | None = None
+        self._engine: Engine | None = None
+        self._loaded = ""
+
+    def do(self, coordinator: ResourceCoordinator, slot: VRAMSlot) -> None:
+        self._tell("asks")
+        hooks = {"checkpoint": self._checkpoint, "restore": self._start} if self._task.yields else {}
+        try:
+            with coordinator.lease(slot, **hooks) as lease:
+                self._lease = lease
+                threading.Thread(target=self._watch, args=(lease,), daemon=True).start()
+                try:
+                    for item in self._task.items:
+                        with lease.use():
+                            self._do(item)
+                finally:
+                    self._stop()
+            self._tell("ended")
+        except Exception as error:  # noqa: BLE001 - whatever ended it is told, and fails the verdict
+            self._tell("failed", why=f"{type(error).__name__}: {error}")
+
+    def _do(self, item: int) -> None:
+        if self._engine is None:
+            self._start()
+        assert self._engine is not None  # noqa: S101 - it was started
+        self._tell("begins", item=item)
+        result = self._product.work(self._engine, self._loaded, item)
+        self._tell("result", item=item, text=result.text, complete=result.complete)
+
+    def _start(self) -> None:
+        """Start the process with the model, and let its memory count for the lease."""
+        self._engine = Engine(self._product.engine_module)
+        self._tell("started", pid=self._engine.pid)
+        assert self._lease is not None  # noqa: S101 - nothing starts before it is held
+        self._lease.attach(self._engine.pid)
+        self._loaded = self._engine.hear()
+        self._tell("loaded", pid=self._engine.pid)
+
+    def _stop(self) -> None:
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            engine.end()
+            self._tell("stopped", pid=engine.pid)
+
+    def _checkpoint(self) -> float:
+        """Give the memory up; nothing of it stays."""
+        self._tell("leaves")
+        self._stop()
+        return 0.0
+
+    def _watch(self, lease: Lease) -> None:
+        """Tell each change of how the lease reads, until it is over."""
+        told: dict[str, Any] = {}
+        with suppress(LeaseError):
+            while True:
+                reads = {"lease_id": lease.id, "token": lease.token, "local": lease.local, "state": lease.state}
+                if reads != told:
+                    told = reads
+                    self._tell("lease", **reads)
+                time.sleep(LOOKED_AT_EVERY_S)
+
+    def _tell(self, event: str, **details: Any) -> None:
+        self._teller.tell(event, job=self._task.job, **details)

@@ -1,24 +1,42 @@
-"""The writer: has a sentence written in each turn, by a llama.cpp server that it asks over HTTP, streaming."""
+"""The writer: has texts of a few sentences written by a llama.cpp server that it asks over HTTP, streaming.
+
+A model as small as this one would sometimes never come to an end.  A grammar holds it to whole sentences and to their
+number, so that a text that ends by itself is a whole one.
+"""
 
 import http.client
 import json
 from urllib.parse import urlsplit
 
-from cf_orch.sidecar.demo.product import Engine, Product, Result, serve_turns
+from cf_orch.sidecar.demo.engine import Engine
+from cf_orch.sidecar.demo.product import Product, Result, serve_tasks
 
-__all__ = ["PROMPTS", "SERVICE", "VRAM_GB", "gather"]
+__all__ = ["PROMPTS", "SENTENCES", "SERVICE", "VRAM_GB", "gather"]
 
 SERVICE = "writer"
 VRAM_GB = 0.3
-PROMPTS = ("Write one sentence about a dog.", "Say in one sentence why it is good to take turns.")
-MOST_TOKENS = 200
+SENTENCES = 6
+PROMPTS = (
+    "Explain why it is good to take turns.",
+    "Describe how bread is baked.",
+    "Write about the sea in winter.",
+    "Explain how two people can share one kitchen.",
+    "Describe a quiet morning in a library.",
+    "Explain what a library card is for.",
+    "Write about a dog that learns to wait.",
+    "Explain why neighbours share a garden.",
+    "Explain how a queue works in a shop.",
+)
+GRAMMAR = f"root ::= {'sentence ' * SENTENCES}\n" + r'sentence ::= " "? [A-Z] [^.!?\n]+ [.!?]'
+MOST_TOKENS = 1500
 ANSWERS_WITHIN_S = 60.0
 
 
-def _write(_engine: Engine, url: str, turn: int) -> Result:
+def _write(_engine: Engine, url: str, number: int) -> Result:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWERS_WITHIN_S)
     question = {
-        "messages": [{"role": "user", "content": PROMPTS[turn - 1]}],
+        "messages": [{"role": "user", "content": PROMPTS[number - 1]}],
+        "grammar": GRAMMAR,
         "max_tokens": MOST_TOKENS,
         "temperature": 0,
         "stream": True,
@@ -49,4 +67,4 @@ def gather(response: http.client.HTTPResponse) -> Result:
 
 
 if __name__ == "__main__":
-    serve_turns(Product(SERVICE, "llm", VRAM_GB, "cf_orch.sidecar.demo.llama_engine", _write))
+    serve_tasks(Product(SERVICE, "llm", VRAM_GB, "cf_orch.sidecar.demo.llama_engine", _write))
