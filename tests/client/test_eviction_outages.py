@@ -29,6 +29,8 @@ URGENT = VRAMSlot("urgent", "asr", 20)
 Handles = Callable[..., ResourceCoordinator]
 Eventually = Callable[..., None]
 
+pytestmark = pytest.mark.slow  # each ends a coordinator and waits for what follows
+
 
 @pytest.fixture(autouse=True)
 def _quietly() -> Any:

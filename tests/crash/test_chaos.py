@@ -108,6 +108,7 @@ def story(urls: dict[str, str], runtime: Path) -> str:
     return "\n".join(told)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 10 * ROUNDS)
 def test_kill_and_freeze_everything_at_random(tmp_path: Path) -> None:
     """No two inside at once, every task served in the end, every grant seen is journaled once, and none outlives it."""

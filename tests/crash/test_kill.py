@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from cf_orch.coordinator.batch import decode_batch
 from cf_orch.coordinator.journal import SqliteJournal
 from cf_orch.ledger.events import Adopted, DurableEvent, Ended, Granted
@@ -70,6 +72,7 @@ async def journaled(state_dir: Path) -> list[DurableEvent]:
     return events
 
 
+@pytest.mark.slow
 def test_kill_9_fifty_times_under_busy_clients(tmp_path: Path) -> None:
     """Clients never see two holders, every grant that a client saw is in the journal once, and everybody is served."""
     port, log, card, state_dir = free_port(), tmp_path / "log", tmp_path / "card", tmp_path / "state"
