@@ -76,6 +76,7 @@ def test_quantizations_best_first(made: Made) -> None:
     model = read_model(made("llama_8b"))
     fitting = quantizations(get_gpu_profile("RTX 4060"), model, context=4096)
 
+    assert get_gpu_profile("RTX 4060").quantizations(model, 4096) == fitting
     names = [size.quantisation for size in fitting]
     assert names == list(FILE_BITS_PER_WEIGHT)[list(FILE_BITS_PER_WEIGHT).index("Q5_K_M") - 1 :]
     assert [size.total_bytes for size in fitting] == sorted((size.total_bytes for size in fitting), reverse=True)

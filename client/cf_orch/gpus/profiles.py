@@ -6,11 +6,17 @@ total and its compute capability win over the table's.
 
 import difflib
 import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cf_orch.gpus.cards import CARDS, TYPES, Card, Chip, cuda
 from cf_orch.gpus.cards.names import Name, read_name
+
+if TYPE_CHECKING:
+    from cf_orch.gpus.sizes.fitting import QuantisationFit
+    from cf_orch.gpus.sizes.models import Model
 
 __all__ = ["GpuProfile", "UnknownGpuError", "capabilities_of", "get_gpu_profile", "live_gpu_profile"]
 
@@ -65,6 +71,15 @@ class GpuProfile(msgspec.Struct, frozen=True, kw_only=True):
     def capabilities(self) -> frozenset[str]:
         """The flags that are set, as a slot's `requires` names them."""
         return frozenset(kind for kind in TYPES if getattr(self, kind))
+
+    def quantizations(self, model: "Model | Path | str", context: int) -> "tuple[QuantisationFit, ...]":
+        """In which of llama.cpp's quantisations a model would fit this card, the most exact first; empty if in none.
+
+        ``model`` is a GGUF or safetensors file or folder, ``context`` its tokens.  Raises ModelFileError.
+        """
+        from cf_orch.gpus.sizes.fitting import quantizations  # noqa: PLC0415 - it knows profiles, and reads files
+
+        return quantizations(self, model, context=context)
 
 
 def capabilities_of(compute_capability: tuple[int, int]) -> frozenset[str]:
