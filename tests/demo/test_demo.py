@@ -110,6 +110,7 @@ def test_two_real_models_yield_and_fall_back(start: Started, tmp_path: Path) -> 
     assert not list((tmp_path / "scratch").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize(
@@ -162,6 +163,7 @@ def lines_until(lines: Iterable[str], wanted: str) -> Iterator[str]:
     pytest.fail(f"nobody ever said {wanted!r}")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("parts")
 def test_a_coordinator_that_dies_unasked_fails_the_verdict(start: Started, tmp_path: Path) -> None:
