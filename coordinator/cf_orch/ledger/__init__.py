@@ -1,7 +1,8 @@
 """The ledger: one pure account of who holds how much memory on which device, who waits, and why.
 
-Read ``states`` for the life of a lease, ``schedule`` for who is next, ``placement`` for where, ``admission`` for what
-is refused, ``attribution`` for whose bytes the driver shows, ``ledger`` for how it is driven.
+Read ``states`` for the life of a lease, ``schedule`` for who is next, ``placement`` for where, ``eviction`` for who is
+asked to leave, ``admission`` for what is refused, ``attribution`` for whose bytes the driver shows, ``decide`` and
+``apply`` for what commands lead to and events change, ``ledger`` for how it is driven.
 """
 
 from cf_orch.ledger.ledger import Ledger

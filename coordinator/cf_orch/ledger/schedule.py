@@ -1,6 +1,6 @@
 """Who is next: the queue's order, who may be passed, and for whom holders are asked to leave (rules 1 to 4, and 6).
 
-:func:`next_step` walks the lanes in order.  For the first waiter of each:
+:meth:`Walk.next_step` walks the lanes in order.  For the first waiter of each:
 
 1. one of a service over its quota holds back its own service, and nobody else;
 2. a stalled one (it would not fit though every lease ended) holds nobody back;
@@ -11,10 +11,10 @@
 It ends when no device is left that nobody holds back.  What it passed over, it would pass over again, so after each
 command one walk that finds nothing to do is enough to know that nothing can be done.
 
-A parked lease on its way back may pass two whom nobody else may pass: one whom its residue keeps from ever fitting,
-with all who stand behind that one, or they would wait for each other for ever; and one for whom it left in vain,
-because the plan was given up.  While its plan lasts,
-the victims of a plan take nothing of its devices, wherever they stand.
+A parked lease on its way back may pass two whom nobody else may pass: one whom its residue keeps from ever fitting, or
+they would wait for each other for ever; and one for whom it left in vain, because the plan was given up, while what is
+on its way does not suffice for him.  Whoever is held back by one of these could not go before it anyway, and is passed
+too.  While its plan lasts, the victims of a plan take nothing of its devices, wherever they stand.
 """
 
 from collections.abc import Iterable
